@@ -1,0 +1,114 @@
+"""JSON text in and out, without the `json` package, which costs a process 13 ms (it imports `re` and `enum`).
+
+The scanner is CPython's own `_json`; errors carry line and column. Differences from `json.loads`, all from RFC 8259:
+NaN and Infinity are refused, bytes must be UTF-8 (a byte order mark is skipped, section 8.1). A key that stands twice:
+the last one counts, as in Go. Integers are exact.
+"""
+
+from __future__ import annotations
+
+from _json import encode_basestring, make_scanner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SPACE = " \t\n\r"
+
+
+class JsonError(ValueError):
+    """The text is not JSON. `line` and `column` count from 1."""
+
+    def __init__(self, problem: str, text: str = "", position: int = 0) -> None:
+        self.problem = problem
+        self.line = text.count("\n", 0, position) + 1
+        self.column = position - text.rfind("\n", 0, position)
+        super().__init__(f"line {self.line} column {self.column}: {problem}")
+
+
+class _Rules:
+    """What `_json.make_scanner` reads its options from."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+
+    @staticmethod
+    def parse_constant(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+
+_scan = make_scanner(_Rules)  # type: ignore[arg-type]  # typeshed says it takes its own kind
+
+
+def loads(source: bytes | str) -> Any:
+    """The value that `source` spells. Raises JsonError."""
+    if isinstance(source, bytes):
+        try:
+            text = source.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            before = source[: error.start].decode(errors="replace")
+            raise JsonError(f"not UTF-8: {error.reason}", before, len(before)) from None
+    else:
+        text = source
+    start = len(text) - len(text.lstrip(_SPACE))
+    if start == len(text):
+        raise JsonError("empty text, expected a value", text, start)
+    try:
+        value, end = _scan(text, start)
+    except (StopIteration, RecursionError, SystemError, ValueError):
+        raise _explain(text, start) from None
+    rest = text[end:].lstrip(_SPACE)
+    if rest:
+        raise JsonError("text goes on after the value", text, len(text) - len(rest))
+    return value
+
+
+def _explain(text: str, start: int) -> JsonError:
+    """What is wrong with `text`. The scanner has words for it once `json.decoder` is loaded (else SystemError)."""
+    import json.decoder
+
+    try:
+        _scan(text, start)
+    except StopIteration as stop:
+        return JsonError("expected a value", text, stop.value)
+    except RecursionError:
+        return JsonError("nested too deeply", text, start)
+    except json.decoder.JSONDecodeError as error:
+        return JsonError(error.msg[:1].lower() + error.msg[1:], text, error.pos)
+    except ValueError as error:  # a constant refused, or an integer of thousands of digits
+        return JsonError(str(error), text, start)
+    raise AssertionError("the scanner refused a text and then took it")
+
+
+def dumps(value: Any, indent: int = 4) -> str:
+    """`value` as indented JSON (4 spaces, as the reference plugins print); `indent=0` puts it on one line."""
+    return _text(value, "\n" if indent else "", " " * indent)
+
+
+def _text(value: Any, margin: str, step: str) -> str:
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError(f"{value} is not JSON")
+        return float.__repr__(value)
+    inner = margin + step
+    comma = "," + (inner or " ")
+    if isinstance(value, dict):
+        body = comma.join(f"{encode_basestring(key)}: {_text(item, inner, step)}" for key, item in value.items())
+        opening, closing = "{}"
+    elif isinstance(value, list | tuple):
+        body = comma.join(_text(item, inner, step) for item in value)
+        opening, closing = "[]"
+    else:
+        raise TypeError(f"{type(value).__name__} has no JSON form")
+    return f"{opening}{inner}{body}{margin}{closing}" if body else opening + closing

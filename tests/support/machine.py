@@ -1,0 +1,99 @@
+"""A private machine for a test: network and mount namespaces of its own, with fresh /run, /tmp-like state and /etc/cni.
+
+The test's own process enters them, so that whatever it starts is inside; leaving checks that nothing is left over.
+Judges are the distribution's programs (`ip -j`, `nft -j`) and pyroute2, never our own code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+PRIVATE_DIRS = ("/run", "/var/lib/cni", "/var/lib/minirt", "/etc/cni", "/opt/cni")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *args: Any) -> None:
+    if getattr(_libc, name)(*args) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+class Machine:
+    """Entered by `with`; every path of `PRIVATE_DIRS` is an empty tmpfs, lo is up, there are no rules and no links."""
+
+    def __enter__(self) -> Machine:
+        self._home = [
+            (os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag)
+            for kind, flag in (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS))
+        ]
+        self._cwd = os.getcwd()
+        for path in PRIVATE_DIRS:
+            os.makedirs(path, exist_ok=True)
+        _call("unshare", CLONE_NEWNS | CLONE_NEWNET)
+        _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+        for path in PRIVATE_DIRS:
+            _call("mount", b"tmpfs", path.encode(), b"tmpfs", 0, b"mode=755")
+        # /sys shows the network namespace it was mounted in: give the new one its own.
+        _call("mount", b"sysfs", b"/sys", b"sysfs", 0, None)
+        self.run("mount", "--rbind", f"/proc/{os.getppid()}/root/sys/fs/cgroup", "/sys/fs/cgroup")
+        self.ip("link", "set", "lo", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd, flag in self._home:
+            _call("setns", fd, flag)
+            os.close(fd)
+        os.chdir(self._cwd)
+
+    def run(self, *argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program on this machine, text in and out, both streams captured."""
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=options.pop("timeout", 60), **options)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def ip(self, *argv: str, netns: str = "") -> Any:
+        """`ip -j …` decoded; inside the named namespace when `netns` says so."""
+        inside = ("-n", netns) if netns else ()
+        text = self.run("ip", "-j", "-d", *inside, *argv).stdout
+        return json.loads(text) if text.strip() else []
+
+    def netns(self, name: str) -> str:
+        """Make the named namespace, as a runtime would; returns its path."""
+        self.run("ip", "netns", "add", name)
+        return f"/run/netns/{name}"
+
+    def links(self, netns: str = "") -> set[str]:
+        return {link["ifname"] for link in self.ip("link", "show", netns=netns)}
+
+    def addresses(self, link: str, netns: str = "") -> set[str]:
+        """The addresses of `link` in CIDR form, link-local ones left out."""
+        shown = self.ip("addr", "show", "dev", link, netns=netns)
+        return {
+            f"{item['local']}/{item['prefixlen']}"
+            for entry in shown
+            for item in entry.get("addr_info", [])
+            if item["scope"] != "link"
+        }
+
+    def nft(self) -> list[dict[str, Any]]:
+        """The whole ruleset, an object an item, without the header."""
+        items: list[dict[str, Any]] = json.loads(self.run("nft", "-j", "list", "ruleset").stdout)["nftables"]
+        return [item for item in items if "metainfo" not in item]
+
+    def elements(self) -> list[Any]:
+        """Every element of every set and map of the ruleset."""
+        sets = [body for item in self.nft() for kind, body in item.items() if kind in ("set", "map")]
+        return [element for body in sets for element in body.get("elem", [])]
+
+    def files(self) -> set[str]:
+        """Every file below the private directories."""
+        return {str(path) for top in PRIVATE_DIRS for path in Path(top).rglob("*") if not path.is_dir()}
