@@ -54,7 +54,7 @@ def record(cls: type[T]) -> type[T]:
     fields: dict[str, None] = {}
     for base in reversed(cls.__mro__):
         fields.update(dict.fromkeys(getattr(base, "__annotations__", ())))
-    cls.__match_args__ = tuple(fields)  # type: ignore[attr-defined]  # checkers give records their own
+    type.__setattr__(cls, "__match_args__", tuple(fields))
     for name in ("__init__", "__eq__", "__hash__", "__repr__", "__setattr__"):
         setattr(cls, name, _Methods.__dict__[name])
     return cls
