@@ -1,0 +1,164 @@
+"""Small files that are whole or not there, and the record a plugin keeps of what an attachment owns.
+
+DEL and GC must find an attachment's keys when result, cache and namespace are gone, so a plugin writes them down on
+ADD: /run/cni/<plugin>/<network>/<container>:<ifname>. A ':' is legal in none of the three, so names are unambiguous.
+/run is emptied by a reboot, as the kernel's own state is. A folder goes away with its last record.
+
+A file is written under a temporary name, synced and renamed: a reader meets the old text or the new one, also after
+a crash (rename(2); the reference plugins' truncated files are what made this law).
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, flock
+
+from cni_plugins.spec.jsontext import JsonError, dumps, loads
+from cni_plugins.spec.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+ROOT = "/run/cni"
+
+
+def write_file(path: str, text: bytes, mode: int = 0o600) -> None:
+    """Put `text` at `path` atomically and durably. Its folder must be there. Raises OSError."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        try:
+            os.fchmod(fd, mode)  # whatever the umask says
+            rest = memoryview(text)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_file(path: str) -> bytes | None:
+    """The bytes at `path`, or None when there is no such file. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        chunks = []
+        while chunk := os.read(fd, 1 << 16):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(fd)
+
+
+@record
+class Owner:
+    """Who holds something: an attachment's identity within its network."""
+
+    container_id: str
+    ifname: str
+
+    def __str__(self) -> str:
+        return f"container {self.container_id} {self.ifname}"
+
+
+class LockedFolder:
+    """A folder held under an exclusive lock for the length of a `with`; made when entered, removed if left empty.
+
+    The lock is on the folder itself (flock(2) takes any open file), so it leaves no file behind. Entering again
+    while inside is harmless.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = -1
+        self._depth = 0
+
+    def __enter__(self) -> LockedFolder:
+        if not self._depth:
+            self._fd = self._lock()
+        self._depth += 1
+        return self
+
+    def _lock(self) -> int:
+        while True:
+            os.makedirs(self.path, mode=0o755, exist_ok=True)
+            try:
+                fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # its last user has just removed it
+            try:
+                flock(fd, LOCK_EX)
+                if os.fstat(fd).st_nlink:
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # removed while we waited: what we hold is a ghost
+
+    def __exit__(self, *_error: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                pass  # it holds records still
+            os.close(self._fd)
+
+
+class AttachmentRecords:
+    """The records of one plugin on one network: a JSON object an attachment."""
+
+    def __init__(self, plugin: str, network: str, root: str = ROOT) -> None:
+        self.folder = os.path.join(root, plugin, network)
+        self._lock = LockedFolder(self.folder)
+
+    def locked(self) -> LockedFolder:
+        """Nobody else changes the records of this plugin and network inside `with records.locked():`."""
+        return self._lock
+
+    def path(self, owner: Owner) -> str:
+        return os.path.join(self.folder, f"{owner.container_id}:{owner.ifname}")
+
+    def save(self, owner: Owner, document: dict[str, Any]) -> None:
+        """Keep `document`, in place of an earlier one. Raises OSError."""
+        with self._lock:
+            write_file(self.path(owner), dumps(document).encode())
+
+    def load(self, owner: Owner) -> dict[str, Any] | None:
+        """What was kept, or None; also None when the file does not hold an object (it tells us nothing)."""
+        text = read_file(self.path(owner))
+        try:
+            document = loads(text) if text else None
+        except JsonError:
+            return None
+        return document if isinstance(document, dict) else None
+
+    def delete(self, owner: Owner) -> None:
+        """Forget it; fine when there is none. Raises OSError."""
+        if not os.path.lexists(self.path(owner)):
+            return
+        with self._lock:
+            try:
+                os.unlink(self.path(owner))
+            except FileNotFoundError:
+                pass  # another DEL of the same attachment was quicker
+
+    def owners(self) -> Iterator[Owner]:
+        """Every attachment that has a record, in no order. Reads names only."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            container_id, colon, ifname = name.partition(":")
+            if colon and not name.startswith("."):
+                yield Owner(container_id, ifname)
