@@ -1,0 +1,120 @@
+"""What can go wrong, told to the person at the terminal. Every failure that minirt expects is one of these:
+
+    MinirtError               125  anything below; `message` says what and why, `hint` what to do about it
+     ├ UsageError             125  the command line: a bad name, port, address, volume, user
+     ├ ConfigError            125  a file: network list, settings; `where` is file:line:column or file:json-path
+     ├ NotFound               125  no such container, network, plugin, image, directory
+     ├ Conflict               125  a name or port is taken, a container runs (or does not), an address is in use
+     ├ KernelRefused          125  an OSError with its intent; `step` is the command that a person would have typed
+     ├ SetupFailed            125  process 1 could not be prepared, and no system call says why
+     ├ PluginError            125  what a plugin answered: plugin, command, code, msg, details, stderr
+     ├ CommandNotExecutable   126  the command is there and cannot be run
+     └ CommandNotFound        127  the container has no such command
+
+The three numbers are chroot(1)'s, as docker and podman use them. The kinds that matter to a reader are the user's
+mistake (Usage, Config, NotFound, Conflict), the plugin's bad answer, and the kernel's refusal.
+
+Messages are lower case, have no full stop, quote what the user wrote with `!r`, and chain with ": ". They are printed as
+`minirt: error: MESSAGE`, followed by `hint: HINT` when there is one. Wrappers of system calls raise OSError; whoever
+knows what the call was for turns it into KernelRefused, `from` the original.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class MinirtError(Exception):
+    """A failure with a sentence for the user. `str()` is the message alone."""
+
+    exit_code = 125
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MinirtError):
+    """The command line asks for something that cannot be."""
+
+
+class ConfigError(MinirtError):
+    """A file says something that cannot be. `where` goes in front of the message: `FILE:LINE:COLUMN` or `FILE: .key`."""
+
+    def __init__(self, message: str, hint: str = "", where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message, hint)
+        self.where = where
+
+
+class NotFound(MinirtError):
+    """What the user named is not there."""
+
+
+class Conflict(MinirtError):
+    """What the user asked for is there and in the way, or in a state that forbids it."""
+
+
+class KernelRefused(MinirtError):
+    """A system call failed. `step` says what was tried, as the command a person would have typed; `errno` is its own."""
+
+    def __init__(self, step: str, error: OSError, hint: str = "") -> None:
+        self.step = step
+        self.errno = error.errno or 0
+        reason = error.strerror or str(error)
+        super().__init__(f"the kernel refused `{step}`: {reason} ({errno.errorcode.get(self.errno, self.errno)})", hint)
+
+
+class SetupFailed(MinirtError):
+    """Process 1 gave up before its command could run."""
+
+
+class PluginError(MinirtError):
+    """A plugin's failure, with all that it said about it.
+
+    `plugin` is its type, `command` the verb, `code` the contract's (0 when it gave no error object), `stderr` whatever
+    it wrote there, and `network` the list it stands in.
+    """
+
+    def __init__(
+        self,
+        plugin: str,
+        command: str,
+        msg: str,
+        *,
+        code: int = 0,
+        details: str = "",
+        stderr: str = "",
+        network: str = "",
+        hint: str = "",
+    ) -> None:
+        self.plugin, self.command, self.code, self.network = plugin, command, code, network
+        self.msg, self.details, self.stderr = msg, details, stderr
+        head = f"network {network!r}: " if network else ""
+        number = f" (code {code})" if code else ""
+        parts = [f"{head}plugin {plugin!r} failed on {command}{number}: {msg}", details, stderr.strip()]
+        super().__init__(": ".join(part for part in parts if part), hint)
+
+
+class CommandNotExecutable(MinirtError):
+    """The command exists in the container and cannot be executed."""
+
+    exit_code = 126
+
+
+class CommandNotFound(MinirtError):
+    """The container has no such command."""
+
+    exit_code = 127
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit status of a minirt command that ends with `error`."""
+    return error.exit_code if isinstance(error, MinirtError) else MinirtError.exit_code
+
+
+def because(error: OSError) -> str:
+    """The kernel's reason alone, in the manner of our messages: `permission denied`."""
+    reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return reason[:1].lower() + reason[1:]
