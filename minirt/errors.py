@@ -14,15 +14,15 @@
 The three numbers are chroot(1)'s, as docker and podman use them. The kinds that matter to a reader are the user's
 mistake (Usage, Config, NotFound, Conflict), the plugin's bad answer, and the kernel's refusal.
 
-Messages are lower case, have no full stop, quote what the user wrote with `!r`, and chain with ": ". They are printed as
-`minirt: error: MESSAGE`, followed by `hint: HINT` when there is one. Wrappers of system calls raise OSError; whoever
-knows what the call was for turns it into KernelRefused, `from` the original.
+Messages are lower case, have no full stop, quote what the user wrote with `!r`, and chain with ": ". `show` prints them.
+Wrappers of system calls raise OSError; whoever knows what the call was for turns it into KernelRefused, `from` it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
 
 
 class MinirtError(Exception):
@@ -35,13 +35,18 @@ class MinirtError(Exception):
         self.message = message
         self.hint = hint
 
+    def show(self) -> None:
+        """Print the failure to standard error, as every minirt command does."""
+        hint = f"hint: {self.hint}\n" if self.hint else ""
+        sys.stderr.write(f"minirt: error: {self.message}\n{hint}")
+
 
 class UsageError(MinirtError):
     """The command line asks for something that cannot be."""
 
 
 class ConfigError(MinirtError):
-    """A file says something that cannot be. `where` goes in front of the message: `FILE:LINE:COLUMN` or `FILE: .key`."""
+    """A file says something that cannot be. `where` goes in front of the message: FILE:LINE:COLUMN, or FILE: .key."""
 
     def __init__(self, message: str, hint: str = "", where: str = "") -> None:
         super().__init__(f"{where}: {message}" if where else message, hint)
@@ -57,7 +62,7 @@ class Conflict(MinirtError):
 
 
 class KernelRefused(MinirtError):
-    """A system call failed. `step` says what was tried, as the command a person would have typed; `errno` is its own."""
+    """A system call failed. `step` says what was tried, as the command a person would have typed."""
 
     def __init__(self, step: str, error: OSError, hint: str = "") -> None:
         self.step = step
