@@ -1,0 +1,211 @@
+"""Running plugins: the one place where a program of CNI_PATH is found, started, listened to and, if need be, killed.
+
+`Spawn` executes the program. `Fork` does so too, except when the program found is a launcher of ours: then it forks
+this interpreter and runs the plugin in the child, which saves Python's start-up. Both give the plugin the same world:
+a process group of its own, default signals, exactly the environment it was given, and no descriptor but 0, 1, 2 and
+those that the caller names. A runtime runs its plugins through this, and a plugin its IPAM.
+
+How a call goes on and ends is `call.py`'s business; the whole way, with the caller to the left:
+
+    start   pipes, stdin's first 64 KiB      ──▶  setpgid, dup2 0-2, close the rest, exec  (or plugin's main)
+    wait    rest of stdin, until it is taken ──▶  read
+            collect                          ◀──  answer, log
+            pidfd readable: drain, reap      ◀──  exit
+            too late, too much: SIGKILL      ──▶  the group
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, ENOENT, ENOEXEC, ETXTBSY
+from time import sleep
+
+from cni_plugins.sdk import launcher
+from cni_plugins.sdk.call import Call, ExecutorError, Pipes
+from cni_plugins.sdk.main import Outcome, main, warn
+from cni_plugins.spec import names
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+else:
+    import _signal
+
+_callers_streams: list[object] = []
+_BUSY_DELAYS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between attempts while the file is being written
+
+_CANNOT = {
+    EACCES: "it is not executable (chmod +x), or its file system is mounted noexec",
+    ENOENT: "its interpreter or loader does not exist",
+    ENOEXEC: "it is neither a program for this machine nor a script with a #! line",
+    ETXTBSY: "it is being written to",
+}
+
+
+class NotFoundError(ExecutorError):
+    """No file of that name in any of `directories`."""
+
+    def __init__(self, plugin_type: str, directories: Sequence[str]) -> None:
+        self.plugin_type = plugin_type
+        self.directories = tuple(directories)
+        super().__init__(f"plugin {plugin_type!r} not found in {', '.join(directories) or 'no folder at all'}")
+
+
+class StartError(ExecutorError):
+    """The kernel refused to execute the file; the cause is the OSError."""
+
+
+def find(plugin_type: str, directories: Sequence[str]) -> str:
+    """The first regular file of that name; links are followed, whether it is executable is not asked, as in libcni.
+
+    Raises CniError 7 for a name that is none, NotFoundError.
+    """
+    names.plugin_type(plugin_type)
+    for directory in directories:
+        path = os.path.join(directory, plugin_type)
+        if os.path.isfile(path):
+            return path
+    raise NotFoundError(plugin_type, directories)
+
+
+class Spawn:
+    """Executes programs."""
+
+    def start(
+        self,
+        path: str,
+        env: Mapping[str, str],
+        stdin: bytes,
+        timeout: float | None = None,
+        keep_fds: Sequence[int] = (),
+    ) -> Call:
+        """Start the program at `path`; it runs beside the caller until `wait`. `timeout` is in seconds, from now.
+
+        `keep_fds` stay open in it under their numbers. Raises StartError, OSError.
+        """
+        pipes = Pipes(stdin)
+        try:
+            pid = self._start(path, env, pipes, keep_fds)
+        except BaseException:
+            pipes.close()
+            raise
+        return Call(path, pid, pipes, timeout)
+
+    def run(
+        self,
+        path: str,
+        env: Mapping[str, str],
+        stdin: bytes,
+        timeout: float | None = None,
+        keep_fds: Sequence[int] = (),
+    ) -> Outcome:
+        """`start` and `wait`."""
+        return self.start(path, env, stdin, timeout, keep_fds).wait()
+
+    def _start(self, path: str, env: Mapping[str, str], pipes: Pipes, keep_fds: Sequence[int]) -> int:
+        actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(pipes.theirs)]
+        # A descriptor put onto itself loses its close-on-exec flag (posix_spawn_file_actions_adddup2(3)).
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep_fds]
+        # Closing what exec would close anyway is harmless, and so is closing the listing's own descriptor.
+        actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _strays(keep_fds) if fd not in pipes.theirs]
+        for delay in (*_BUSY_DELAYS, None):
+            try:
+                return os.posix_spawn(
+                    path,
+                    [path],
+                    env,
+                    file_actions=actions,
+                    setpgroup=0,
+                    setsigmask=(),
+                    setsigdef=_signal.valid_signals(),
+                )
+            except OSError as error:
+                if error.errno != ETXTBSY or delay is None:
+                    why = _CANNOT.get(error.errno or 0, error.strerror or "")
+                    raise StartError(f"cannot start plugin {path}: {why}") from error
+                sleep(delay)
+        raise AssertionError("the last attempt returns or raises")
+
+
+class Fork(Spawn):
+    """Runs launchers of ours in a fork of this interpreter, executes all else."""
+
+    def _start(self, path: str, env: Mapping[str, str], pipes: Pipes, keep_fds: Sequence[int]) -> int:
+        plugin_type = os.path.basename(path)
+        if not (launcher.is_ours(plugin_type, path) and os.access(path, os.X_OK)):
+            return super()._start(path, env, pipes, keep_fds)
+        pid = os.fork()
+        if not pid:
+            _become(plugin_type, path, env, pipes, keep_fds)
+        try:
+            os.setpgid(pid, pid)  # whoever of us two comes first, so that a kill right now finds the group
+        except (PermissionError, ProcessLookupError):
+            pass  # it has a group already, or has ended
+        return pid
+
+
+def _strays(keep_fds: Sequence[int]) -> list[int]:
+    """Every descriptor of this process that no plugin should have (and one that is closed already, the listing's own).
+
+    The caller's own may be close-on-exec throughout; those that it was born with seldom are.
+    """
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and fd not in keep_fds]
+
+
+# --- the child of a fork ---------------------------------------------------------------------------------------------
+
+
+def _become(plugin_type: str, path: str, env: Mapping[str, str], pipes: Pipes, keep_fds: Sequence[int]) -> NoReturn:
+    """Be the plugin, as if executed. Nothing of the caller's runs again: no frame returns, no object is collected."""
+    try:
+        import gc
+        import sys
+
+        # A caller's object in a dead cycle may own a descriptor: collected here, it would close the plugin's own.
+        gc.freeze()
+        os.setpgid(0, 0)
+        _reset_signals()
+        _lay_out_descriptors(pipes, keep_fds)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.argv = [path]
+        # Text that waits in the caller's streams must not come out here, so the old objects stay, unused; the new
+        # ones live as long as the process.
+        _callers_streams.extend((sys.stdin, sys.stdout, sys.stderr))
+        sys.stdin, sys.stdout, sys.stderr = (
+            open(0, closefd=False),  # noqa: SIM115
+            open(1, "w", closefd=False),  # noqa: SIM115
+            open(2, "w", closefd=False),  # noqa: SIM115
+        )
+        module = __import__(f"cni_plugins.{launcher.NAMES[plugin_type]}", fromlist=["PLUGIN"])
+        main(module.PLUGIN)
+    except BaseException as error:
+        warn(f"{path}: {type(error).__name__}: {error}")
+    finally:
+        os._exit(1)
+
+
+def _reset_signals() -> None:
+    """Handlers as in a Python just started, nothing blocked."""
+    _signal.set_wakeup_fd(-1)
+    for number in _signal.valid_signals():
+        # None is a handler that C code installed, faulthandler for one; exec would reset it, Python cannot.
+        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def _lay_out_descriptors(pipes: Pipes, keep_fds: Sequence[int]) -> None:
+    for number, fd in enumerate(pipes.theirs):
+        os.dup2(fd, number)
+    for fd in _strays(keep_fds):
+        try:
+            os.close(fd)
+        except OSError:
+            pass  # the listing's own
+    for fd in keep_fds:
+        os.set_inheritable(fd, True)
