@@ -1,0 +1,154 @@
+"""minirt ps, logs, inspect"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from cni_plugins.spec.jsontext import dumps
+from minirt import log, report
+from minirt.cli import engine
+from minirt.cli.output import ago, need_root, show_error, table
+from minirt.cli.verb import MANY, VALUE, Argument, Option, Verb
+from minirt.errors import MinirtError, UsageError
+from minirt.state import EXITED, RUNNING, SHORT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.state import Record
+
+FILTERS = ("id", "name", "status", "network")
+
+
+def _matches(record: Record, filters: tuple[str, ...]) -> bool:
+    """`--filter KEY=VALUE`: all keys must match, any value of one key does. An id matches by its beginning."""
+    wanted: dict[str, list[str]] = {}
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if key not in FILTERS or not equals:
+            raise UsageError(f"invalid filter {text!r}", f"KEY=VALUE, KEY being one of {', '.join(FILTERS)}")
+        wanted.setdefault(key, []).append(value)
+    tests = {
+        "id": record.id.startswith,
+        "name": lambda value: value in record.name,
+        "status": record.status.__eq__,
+        "network": lambda value: value in report.networks(record),
+    }
+    return all(any(tests[key](value) for value in values) for key, values in wanted.items())
+
+
+def _status(record: Record, now: float) -> str:
+    if record.status == RUNNING:
+        return f"Up {ago(now - record.started)}"
+    if record.status == EXITED:
+        return f"Exited ({record.exit_code}) {ago(now - record.finished)} ago"
+    return record.status.capitalize()
+
+
+def ps(values: dict[str, Any]) -> int:
+    need_root("ps")
+    if values["format"] not in (None, "table", "json"):
+        raise UsageError(f"invalid format {values['format']!r}", "table or json")
+    found = [
+        record
+        for record in engine.make().all()
+        if _matches(record, values["filter"]) and (values["all"] or values["filter"] or record.status == RUNNING)
+    ]
+    found.reverse()  # newest first, as docker lists them
+    width = None if values["no_trunc"] else SHORT
+    if values["quiet"]:
+        lines = [record.id[:width] for record in found]
+    elif values["format"] == "json":
+        lines = [dumps(report.row(record), indent=0) for record in found]
+    else:
+        now = time.time()
+        lines = [table(HEAD, [_cells(record, now, width) for record in found])]
+    for line in lines:
+        print(line)
+    return 0
+
+
+HEAD = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
+
+
+def _cells(record: Record, now: float, width: int | None) -> tuple[str, ...]:
+    command = " ".join(record.spec.args)
+    if width and len(command) > 20:
+        command = f"{command[:19]}…"
+    ports = ", ".join(map(str, record.spec.ports)) if record.status == RUNNING else ""
+    created = f"{ago(now - record.created)} ago"
+    return (record.id[:width], record.spec.image, command, created, _status(record, now), ports, record.name)
+
+
+def logs(values: dict[str, Any]) -> int:
+    need_root("logs")
+    containers = engine.make()
+    record = containers.find(values["container"])
+    after = log.since(values["since"], time.time()) if values["since"] else ""
+    follow = (lambda: containers.is_alive(record)) if values["follow"] else None
+    lines = log.read(containers.store.path(record.id, "log"), follow, _count(values["tail"]))
+    for line in lines:
+        if line.time >= after:
+            prefix = f"{line.time} ".encode() if values["timestamps"] else b""
+            os.write(1 if line.stream == "stdout" else 2, prefix + line.text)
+    return 0
+
+
+def _count(text: str | None) -> int | None:
+    """`--tail`: a number of lines, or all."""
+    if text in (None, "all"):
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"invalid number of lines {text!r}", "a number, or all")
+    return int(text)
+
+
+def inspect(values: dict[str, Any]) -> int:
+    need_root("inspect")
+    containers = engine.make()
+    documents = []
+    code = 0
+    for reference in values["containers"]:
+        try:
+            documents.append(report.document(containers.find(reference)))
+        except MinirtError as error:
+            show_error(error)
+            code = 1
+    sys.stdout.write(dumps(documents) + "\n")
+    return code
+
+
+PS = Verb(
+    "ps",
+    "List containers: those that run, or all with --all.",
+    ps,
+    (
+        Option(("--all", "-a"), "Also those that do not run."),
+        Option(("--quiet", "-q"), "Print ids only."),
+        Option(("--no-trunc",), "Print ids and commands whole."),
+        Option(("--filter", "-f"), "Only those with KEY=VALUE: id, name, status, network.", MANY, "KEY=VALUE"),
+        Option(("--format",), "table, or json: an object on each line.", VALUE, "FORMAT"),
+    ),
+)
+LOGS = Verb(
+    "logs",
+    "Print what the command of a container has written, standard output and standard error each to its own.",
+    logs,
+    (
+        Option(("--follow", "-f"), "Go on until the container stops."),
+        Option(("--tail", "-n"), "Only the last LINES lines.", VALUE, "LINES"),
+        Option(("--timestamps", "-t"), "Say when each line was written."),
+        Option(("--since",), "Only what is newer: 2026-01-31T12:00:00Z, or 42m for how long ago.", VALUE, "TIME"),
+    ),
+    (Argument("container", "CONTAINER"),),
+)
+INSPECT = Verb(
+    "inspect",
+    "Print all that is known of containers as a JSON list, with docker's field names and the CNI results.",
+    inspect,
+    (),
+    (Argument("containers", "CONTAINER...", many=True),),
+)

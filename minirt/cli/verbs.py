@@ -1,0 +1,52 @@
+"""Which verbs there are, where each is defined, and its line in the help. Imports none of them."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.cli.verb import Verb
+
+# words -> (module, summary); the module holds the verb under its last word's name in capitals.
+TABLE = {
+    ("run",): ("minirt.cli.run", "Run a command in a new container"),
+    ("start",): ("minirt.cli.lifecycle", "Start containers that have stopped"),
+    ("stop",): ("minirt.cli.lifecycle", "Stop containers: SIGTERM, and SIGKILL after a while"),
+    ("kill",): ("minirt.cli.lifecycle", "Send a signal to containers"),
+    ("wait",): ("minirt.cli.lifecycle", "Wait until containers stop, print their exit codes"),
+    ("rm",): ("minirt.cli.lifecycle", "Remove containers"),
+    ("exec",): ("minirt.cli.execute", "Run a command in a running container"),
+    ("ps",): ("minirt.cli.look", "List containers"),
+    ("logs",): ("minirt.cli.look", "Print what a container has written"),
+    ("inspect",): ("minirt.cli.look", "Print all that is known of containers, as JSON"),
+    ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
+}
+
+GROUPS = {("plugin",): "Look after the bundled CNI plugins"}
+
+
+def children(prefix: tuple[str, ...]) -> dict[str, str]:
+    """The words that may follow `prefix`, with their summaries."""
+    depth = len(prefix)
+    found = {words: summary for words, (_, summary) in TABLE.items()} | GROUPS
+    return {
+        words[depth]: summary for words, summary in found.items() if len(words) == depth + 1 and words[:depth] == prefix
+    }
+
+
+def load(words: tuple[str, ...]) -> Verb:
+    """The verb of `words`, importing the one module that holds it."""
+    module = TABLE[words][0]
+    __import__(module)
+    verb: Verb = getattr(sys.modules[module], words[-1].upper())
+    return verb
+
+
+def split(argv: list[str]) -> tuple[Verb, list[str]] | None:
+    """The verb that `argv` begins with, and the words after it; None when there is none."""
+    for length in (1, 2):
+        words = tuple(argv[:length])
+        if words in TABLE:
+            return load(words), argv[length:]
+    return None

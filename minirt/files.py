@@ -1,0 +1,95 @@
+"""Small files that are whole or not there: written to a temporary name, synced, renamed (rename(2) is atomic)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from cni_plugins.spec.jsontext import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def write(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Put `data` at `path`, durably: a reader sees the old file or the new one, also after a power cut."""
+    temporary = f"{path}.{os.getpid()}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write_json(path: str, document: Any) -> None:
+    write(path, dumps(document, indent=1).encode() + b"\n")
+
+
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def read_json(path: str) -> Any:
+    """Raises JsonError, FileNotFoundError."""
+    return loads(read(path))
+
+
+def missing_ok(action: Any, *args: Any) -> bool:
+    """Do `action(*args)`; a missing file is no error. Says whether it was there."""
+    try:
+        action(*args)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Lock:
+    """An exclusive flock(2) on a file, which the kernel releases when its holder dies."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = -1
+
+    def take(self, wait: bool = True) -> bool:
+        """Take the lock; without `wait`, False when somebody holds it."""
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            self.hand_over()
+            return False
+        return True
+
+    def wait_for_holder(self) -> None:
+        """Return once nobody holds it (a shared lock, so that any number may wait); without one, at once."""
+        if not missing_ok(os.stat, self.path):
+            return
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        finally:
+            os.close(fd)
+
+    def release(self) -> None:
+        """Unlock for everybody who has a copy of the descriptor: a forked plugin has one, and may outlive us."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Close our copy alone: the lock stays with the forked child that has the other one."""
+        os.close(self.fd)
+        self.fd = -1
+
+    def __enter__(self) -> Lock:
+        self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

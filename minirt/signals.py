@@ -1,0 +1,29 @@
+"""Signals by name or number, as kill(1) takes them; and the `signal` module without its price."""
+
+from __future__ import annotations
+
+from minirt.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # the same functions and numbers; `signal` makes enums of them, which costs 10 ms
+
+__all__ = ["NUMBERS", "parse_signal", "signal"]
+
+NUMBERS: dict[str, int] = {
+    name: number for name, number in vars(signal).items() if name.startswith("SIG") and not name.startswith("SIG_")
+}
+
+
+def parse_signal(text: str) -> int:
+    """`9`, `KILL`, `SIGKILL` or `kill`. Raises UsageError."""
+    if text.isascii() and text.isdigit():
+        number = int(text)
+    else:
+        name = text.upper()
+        number = NUMBERS.get(name, NUMBERS.get(f"SIG{name}", 0))
+    if not 1 <= number < signal.NSIG:
+        raise UsageError(f"invalid signal {text!r}", f"a number from 1 to {signal.NSIG - 1}, or a name such as TERM")
+    return number

@@ -1,0 +1,209 @@
+"""The records of containers: `<root>/containers/<id>/record.json`, and `<root>/names/<name>` -> id.
+
+A record is written whole or not at all, so it survives the death of any minirt process. It carries the boot id: after
+a reboot, what it says of processes and namespaces is history. A name is claimed by making a symlink, which the kernel
+lets only one process do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cni_plugins.spec.record import record, replace
+from minirt import files
+from minirt.errors import Conflict, NotFound, UsageError
+from minirt.spec import ContainerSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+ROOT = "/var/lib/minirt"
+CREATED, RUNNING, EXITED = "created", "running", "exited"
+SHORT = 12  # characters of an id that people are shown
+_ID_LENGTH = 64
+_ASIDE = "."  # begins the name of a container's folder while it is being made
+_HEX = frozenset("0123456789abcdef")
+
+
+@record
+class Attached:
+    """One attachment as it was made: the network's name, its interface, and the result (1.1.0 shape, as JSON)."""
+
+    network: str
+    ifname: str
+    result: dict[str, Any]
+
+
+@record
+class Record:
+    """What is known of a container. Times are seconds since the epoch, 0 for never; `pid` is 0 unless it runs.
+
+    `attached` lists what still has to be deleted: it is empty once DEL has succeeded for all.
+    """
+
+    id: str
+    spec: ContainerSpec
+    status: str = CREATED
+    created: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    pid: int = 0
+    pid_start: int = 0
+    boot_id: str = ""
+    netns: str = ""
+    exit_code: int = 0
+    error: str = ""
+    attached: tuple[Attached, ...] = ()
+
+    @property
+    def short(self) -> str:
+        return self.id[:SHORT]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name or self.short
+
+    def to_json(self) -> dict[str, Any]:
+        return self.__dict__ | {
+            "spec": self.spec.to_json(),
+            "attached": [item.__dict__ for item in self.attached],
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Record:
+        return cls(
+            **document
+            | {
+                "spec": ContainerSpec.from_json(document["spec"]),
+                "attached": tuple(Attached(**item) for item in document["attached"]),
+            }
+        )
+
+
+def boot_id() -> str:
+    return files.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def start_time(pid: int) -> int:
+    """When `pid` started, in clock ticks after boot (proc(5), stat field 22); 0 when it is gone or a zombie.
+
+    With the pid it names a process for good: pids are used again.
+    """
+    try:
+        stat = files.read(f"/proc/{pid}/stat")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+class Store:
+    """All containers of this host. Paths of a container are `path(id, name-of-file)`."""
+
+    def __init__(self, root: str = ROOT) -> None:
+        self.containers = f"{root}/containers"
+        self.names = f"{root}/names"
+
+    def path(self, container_id: str, name: str = "") -> str:
+        return os.path.join(self.containers, container_id, name)
+
+    def create(self, spec: ContainerSpec) -> tuple[Record, files.Lock]:
+        """Claim a new id, and the name if there is one; the container's lock is held. Raises Conflict."""
+        os.makedirs(self.containers, mode=0o700, exist_ok=True)
+        os.makedirs(self.names, mode=0o700, exist_ok=True)
+        record = Record(os.urandom(_ID_LENGTH // 2).hex(), spec, created=time.time())
+        # Made aside and renamed, so that no other process meets a container without its record.
+        aside = f"{self.containers}/{_ASIDE}{record.id}"
+        os.mkdir(aside, 0o700)
+        files.write_json(f"{aside}/record.json", record.to_json())
+        lock = files.Lock(f"{aside}/lock")
+        lock.take()
+        os.rename(aside, self.path(record.id))
+        if spec.name:
+            try:
+                self._claim(spec.name, record.id)
+            except BaseException:
+                self._delete_files(record.id)
+                raise
+        return record, lock
+
+    def lock(self, record: Record) -> files.Lock:
+        """The container's lock: held by its supervisor while it lives, and by whoever changes it when it does not."""
+        return files.Lock(self.path(record.id, "lock"))
+
+    def _claim(self, name: str, container_id: str) -> None:
+        link = f"{self.names}/{name}"
+        try:
+            os.symlink(container_id, link)
+        except FileExistsError:
+            holder = os.readlink(link)
+            if os.path.exists(self.path(holder)):
+                raise Conflict(
+                    f"the name {name!r} is taken by container {holder[:SHORT]}",
+                    f"remove it with 'minirt rm {name}', or choose another --name",
+                ) from None
+            files.missing_ok(os.unlink, link)  # its holder's files were removed by hand
+            self._claim(name, container_id)
+
+    def save(self, record: Record) -> Record:
+        files.write_json(self.path(record.id, "record.json"), record.to_json())
+        return record
+
+    def change(self, record: Record, **changes: Any) -> Record:
+        """Save `record` with some fields changed; returns the new one."""
+        return self.save(replace(record, **changes))
+
+    def load(self, container_id: str) -> Record:
+        try:
+            return Record.from_json(files.read_json(self.path(container_id, "record.json")))
+        except FileNotFoundError:
+            raise NotFound(f"no container {container_id!r}", "'minirt ps -a' lists them") from None
+
+    def all(self) -> Iterator[Record]:
+        """Every container, oldest first. One that is removed meanwhile is left out."""
+        records = []
+        for container_id in self.ids():
+            try:
+                records.append(self.load(container_id))
+            except NotFound:
+                continue
+        yield from sorted(records, key=lambda record: record.created)
+
+    def ids(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.containers) if not name.startswith(_ASIDE)]
+        except FileNotFoundError:
+            return []
+
+    def find(self, reference: str) -> Record:
+        """The container that a person means by a name, an id, or a unique prefix of an id. Raises NotFound."""
+        if not reference or "/" in reference or reference in (".", ".."):
+            raise UsageError(f"invalid container name {reference!r}")
+        try:
+            return self.load(os.readlink(f"{self.names}/{reference}"))
+        except OSError:
+            pass  # no such name: it may be an id
+        if not _HEX.issuperset(reference):
+            raise NotFound(f"no container {reference!r}", "'minirt ps -a' lists them")
+        matches = [container_id for container_id in self.ids() if container_id.startswith(reference)]
+        if len(matches) > 1:
+            raise UsageError(
+                f"{reference!r} is the beginning of {len(matches)} container ids",
+                f"one of {', '.join(sorted(match[:SHORT] for match in matches))}",
+            )
+        return self.load(matches[0] if matches else reference)
+
+    def remove(self, record: Record) -> None:
+        """Forget the container: the name first, so that nobody finds a half-removed one."""
+        if record.spec.name:
+            files.missing_ok(os.unlink, f"{self.names}/{record.spec.name}")
+        self._delete_files(record.id)
+
+    def _delete_files(self, container_id: str) -> None:
+        folder = self.path(container_id)
+        for name in os.listdir(folder):
+            files.missing_ok(os.unlink, f"{folder}/{name}")
+        os.rmdir(folder)

@@ -1,0 +1,153 @@
+"""Watching over a running workload: its output to the log and to the caller, signals to it, its end to an exit code.
+
+The same loop serves `run` in the foreground and the detached supervisor; it differs only in which ends it is given.
+It imports little and keeps nothing, because one process of it stays for each container.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from minirt.log import Writer
+from minirt.signals import NUMBERS, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+CHUNK = 1 << 16
+DRAIN = 1.0  # seconds: output may trickle in after the end only as long as somebody else holds the pipe
+# Not passed on: ours to use (CHLD), not catchable (KILL, STOP), our own interpreter's faults, the window's size, which
+# is resized and not signalled, and URG, which podman and runc leave out too.
+_KEPT = {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE}
+_KEPT |= {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTTIN, signal.SIGTTOU}
+FORWARDED = tuple(sorted(set(NUMBERS.values()) - _KEPT))
+
+
+class Pump:
+    """Moves what one descriptor gives to its sinks: a log, another descriptor, both or neither."""
+
+    def __init__(self, source: int, log: Writer | None = None, out: int = -1) -> None:
+        self.source = source
+        self._log = log
+        self._out = out
+
+    def move(self) -> bool:
+        """Move one chunk. False when there will be no more, and the source is closed.
+
+        A sink that nobody reads any more ends the pump too, as it would in a shell's pipe: the workload is told by
+        SIGPIPE.
+        """
+        try:
+            data = os.read(self.source, CHUNK)
+            if data and self._log is not None:
+                self._log.write(data)
+            if data and self._out >= 0:
+                _write_all(self._out, data)
+        except OSError as error:
+            # EIO: every slave of the terminal is closed. EPIPE: the sink's reader has left.
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            data = b""
+        if not data:
+            os.close(self.source)
+        return bool(data)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Write all of it, also where the descriptor is somebody's non-blocking terminal."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            select.select((), (fd,), ())
+
+
+def until_end(pid: int, pidfd: int, pumps: Iterable[Pump]) -> int:
+    """Run the pumps until the process `pid` (our child) has ended; its exit code, 128+n for signal n.
+
+    What it wrote before its end is moved too. `pidfd` is a descriptor for it (pidfd_open(2)), readable at its end.
+    """
+    by_fd = {pump.source: pump for pump in pumps}
+    poll = select.poll()
+    for fd in (pidfd, *by_fd):
+        poll.register(fd, select.POLLIN)
+    deadline = 0.0
+    while by_fd or not deadline:
+        wait = max(0.0, deadline - time.monotonic()) * 1000 if deadline else None
+        ready = poll.poll(wait)
+        if deadline and not ready:
+            break
+        for fd, _ in ready:
+            if fd == pidfd:
+                poll.unregister(pidfd)
+                deadline = time.monotonic() + DRAIN
+            elif not by_fd[fd].move():
+                poll.unregister(fd)
+                del by_fd[fd]
+    for fd in by_fd:
+        os.close(fd)
+    return exit_code(os.waitpid(pid, 0)[1])
+
+
+def exit_code(status: int) -> int:
+    """An exit code as a shell gives it, from a wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+class Signals:
+    """Which signals reach us while its block runs, and what they do; the former handlers come back at its end."""
+
+    def __init__(self, handler: Callable[[int, object], None], numbers: Iterable[int] = FORWARDED) -> None:
+        self._handler = handler
+        self._numbers = tuple(numbers)
+
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.signal(number, self._handler) for number in self._numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+
+def forwarding(pidfd: int) -> Signals:
+    """Every signal that may be passed on goes to the process behind `pidfd`."""
+
+    def pass_on(number: int, _frame: object) -> None:
+        try:
+            signal.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            pass  # it has just ended: the loop is about to learn of it
+
+    return Signals(pass_on)
+
+
+class Interrupted(BaseException):
+    """A signal arrived while a container was being set up: everything is undone, then the process ends by 128+n."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by signal {number}")
+        self.exit_code = 128 + number
+
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+
+
+def interrupting() -> Signals:
+    """The signals that ask a process to end raise Interrupted."""
+
+    def raise_it(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    return Signals(raise_it, ENDING)
+
+
+def deaf() -> Signals:
+    """The signals that ask a process to end are ignored: tearing down must not stop half-way."""
+    return Signals(lambda _number, _frame: None, ENDING)
