@@ -14,7 +14,7 @@
 The three numbers are chroot(1)'s, as docker and podman use them. The kinds that matter to a reader are the user's
 mistake (Usage, Config, NotFound, Conflict), the plugin's bad answer, and the kernel's refusal.
 
-Messages are lower case, have no full stop, quote what the user wrote with `!r`, and chain with ": ". `show` prints them.
+Messages are lower case, have no full stop, quote what the user wrote with `!r`, chain with ": "; `show` prints them.
 Wrappers of system calls raise OSError; whoever knows what the call was for turns it into KernelRefused, `from` it.
 """
 
