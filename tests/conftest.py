@@ -1,14 +1,62 @@
-"""Fixtures for every test: `machine` is a private host, made for the test and left when it ends."""
+"""Fixtures for every test: `machine` is a private host, made for the test and left when it ends.
+
+The laws kept here: a test that passes leaves nothing on its machine (`pytest.mark.leaves` declares the exceptions, in
+the words of `support.leftovers`), and in CI a skipped test is a failed one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 import pytest
+from support import orphans
 from support.machine import Machine
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+_passed = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "leaves(*patterns): what the test may leave on its machine, see support.leftovers"
+    )
+    orphans.adopt()
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with Machine() as private:
+        for mark in request.node.iter_markers("leaves"):
+            private.leaves(*mark.args)
         yield private
+        if not request.node.stash.get(_passed, False):
+            private.patience = 0.0  # a test that failed is to blame for enough
+            private.leaves("*")
+        left = private.leftovers()
+    if left:
+        lines = "".join(f"\n  {line}" for line in left)
+        pytest.fail(f"left behind (to be removed, or declared with pytest.mark.leaves):{lines}", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[_passed] = report.passed
+    return _strict(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _strict((yield))
+
+
+def _strict(report: Report) -> Report:
+    """A test that did not run proves nothing: in CI that is a failure, whatever its reason."""
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"in CI a skipped test is a failure: {report.longrepr}"
+    return report

@@ -1,7 +1,8 @@
 """A private machine for a test: network and mount namespaces of its own, with fresh /run, /tmp-like state and /etc/cni.
 
-The test's own process enters them, so that whatever it starts is inside; leaving checks that nothing is left over.
-Judges are the distribution's programs (`ip -j`, `nft -j`) and pyroute2, never our own code.
+The test's own process enters them, so that whatever it starts is inside. `leftovers()` says what the test left there:
+the fixture asks for it after every test. Judges are the distribution's programs (`ip -j`, `nft -j`) and pyroute2,
+never our own code.
 """
 
 from __future__ import annotations
@@ -9,9 +10,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from support import leftovers, orphans
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
@@ -29,7 +36,12 @@ def _call(name: str, *args: Any) -> None:
 class Machine:
     """Entered by `with`; every path of `PRIVATE_DIRS` is an empty tmpfs, lo is up, there are no rules and no links."""
 
+    patience = 3.0  # seconds that processes and dying namespaces get to finish before they count as left over
+
     def __enter__(self) -> Machine:
+        self._declared: list[str] = []
+        self._scaffolding: list[str] = []
+        self._processes = set(orphans.processes())
         self._home = [
             (os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), flag)
             for kind, flag in (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS))
@@ -45,6 +57,12 @@ class Machine:
         _call("mount", b"sysfs", b"/sys", b"sysfs", 0, None)
         self.run("mount", "--rbind", f"/proc/{os.getppid()}/root/sys/fs/cgroup", "/sys/fs/cgroup")
         self.ip("link", "set", "lo", "up")
+        self._furniture = {
+            *leftovers.mounts(),
+            *leftovers.files(PRIVATE_DIRS),
+            "mount /run/netns",
+            "directory /run/netns",
+        }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,6 +70,43 @@ class Machine:
             _call("setns", fd, flag)
             os.close(fd)
         os.chdir(self._cwd)
+
+    def leaves(self, *patterns: str) -> None:
+        """Declare what may be left over: patterns (fnmatch) of the lines that `support.leftovers` describes."""
+        self._declared += patterns
+
+    def leftovers(self) -> list[str]:
+        """What the test left behind and did not declare, after a moment to settle. Ends processes left running.
+
+        Namespaces made by `netns()` are the test's own furniture: only what is still inside them counts.
+        """
+        deadline = time.monotonic() + self.patience
+        while (left := self._undeclared()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for pid in set(orphans.processes()) - self._processes:
+            os.kill(pid, signal.SIGKILL)
+        return left
+
+    def _undeclared(self) -> list[str]:
+        found = {*self._present()} - self._furniture
+        return sorted(line for line in found if not any(fnmatchcase(line, known) for known in self._declared))
+
+    def _present(self) -> Iterator[str]:
+        yield from leftovers.network(self._text)
+        yield from leftovers.nftables(self._text)
+        yield from leftovers.mounts()
+        yield from leftovers.files(PRIVATE_DIRS)
+        for name in leftovers.namespaces():
+            if name in self._scaffolding:
+                yield from leftovers.network(self._text, name)
+            else:
+                yield f"netns {name}"
+        for pid, command in orphans.processes().items():
+            if pid not in self._processes:
+                yield f"process {pid} {command}"
+
+    def _text(self, *argv: str, **options: Any) -> str:
+        return self.run(*argv, **options).stdout
 
     def run(self, *argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program on this machine, text in and out, both streams captured."""
@@ -69,6 +124,7 @@ class Machine:
     def netns(self, name: str) -> str:
         """Make the named namespace, as a runtime would; returns its path."""
         self.run("ip", "netns", "add", name)
+        self._scaffolding.append(name)
         return f"/run/netns/{name}"
 
     def links(self, netns: str = "") -> set[str]:

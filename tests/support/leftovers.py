@@ -1,0 +1,113 @@
+"""What a test left behind on its machine, as lines that a person can read and a pattern (fnmatch) can name.
+
+    link v0            address 10.1.0.1/24 dev v0     route 10.2.0.0/16 via 10.1.0.2 dev v0     rule 100 from 10.3.0.1
+    netns box          nft table inet t     nft rule inet t input     nft element inet t ports 8080: 10.1.0.2
+    mount /run/x       file /run/x          directory /run/x          process 17 sleep 60
+
+What the kernel adds by itself (link-local addresses, the routes and rules that every namespace has) is not listed.
+A directory is listed when it is empty. The programs asked are the distribution's, never our own code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+# What the plugins leave on purpose, for pytest.mark.leaves: the bridge with its addresses, the tables with the rules
+# that are written once, and the folders of the stores. Elements, reservations and records are not among them.
+BRIDGE = ("link cni*", "address * dev cni*")
+TABLES = ("nft table * cni_*", "nft chain * cni_*", "nft rule * cni_*")
+FOLDERS = ("directory /run/*", "directory /var/lib/cni/*", "file /var/lib/cni/networks/*/lock")
+SHARED = (*BRIDGE, *TABLES, *FOLDERS)
+
+PINS = "/run/netns"
+
+Run = Callable[..., str]
+"""Runs a program on the machine and returns its standard output."""
+
+
+def network(run: Run, netns: str = "") -> Iterator[str]:
+    """Links, addresses, routes and rules of a namespace; `netns` is a name, empty for the machine's own."""
+    ip = ("ip", "-n", netns) if netns else ("ip",)
+    text = run(*ip, "-j", "-b", "-", input="addr show\nroute show table all\nrule show\n")
+    links, routes, rules = (json.loads(line or "[]") for line in text.splitlines())
+    rules += json.loads(run(*ip, "-6", "-j", "rule", "show") or "[]")
+    place = f"in netns {netns}: " if netns else ""
+    for line in (*_links(links), *map(_route, filter(_ours, routes)), *_rules(rules)):
+        yield place + line
+
+
+def _links(links: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for link in links:
+        name = link["ifname"]
+        if name != "lo":
+            yield f"link {name}"
+        for address in link["addr_info"]:
+            if address["scope"] != "link" and address["local"] not in ("127.0.0.1", "::1"):
+                yield f"address {address['local']}/{address['prefixlen']} dev {name}"
+
+
+def _ours(route: dict[str, Any]) -> bool:
+    return route.get("protocol") != "kernel"
+
+
+def _route(route: dict[str, Any]) -> str:
+    words = [f"{key} {route[key]}" for key in ("gateway", "dev", "table") if key in route]
+    return " ".join(["route", route["dst"], *words]).replace("gateway", "via")
+
+
+def _rules(rules: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for rule in rules:
+        if rule["priority"] not in (0, 32766, 32767):
+            yield f"rule {rule['priority']} from {rule['src']}"
+
+
+def nftables(run: Run) -> Iterator[str]:
+    """Tables, chains, rules, and the elements of sets and maps. A set without elements is part of its table."""
+    for item in json.loads(run("nft", "-j", "list", "ruleset"))["nftables"]:
+        for kind, body in item.items():
+            if kind == "metainfo":
+                continue
+            if kind == "rule":
+                yield f"nft rule {body['family']} {body['table']} {body['chain']}"
+            elif kind in ("set", "map"):
+                for element in body.get("elem", ()):
+                    yield f"nft element {body['family']} {body['table']} {body['name']} {_element(element)}"
+            elif kind == "table":
+                yield f"nft table {body['family']} {body['name']}"
+            else:
+                yield f"nft {kind} {body['family']} {body['table']} {body['name']}"
+
+
+def _element(element: Any) -> str:
+    """An element's key, and what a map gives for it, as `nft -j` shows them, made flat."""
+    if isinstance(element, dict):
+        (value,) = element.values()
+        return _element(value.get("val", value) if isinstance(value, dict) else value)
+    if isinstance(element, list):
+        return " ".join(_element(part) for part in element)
+    return str(element)
+
+
+def namespaces() -> list[str]:
+    """The named namespaces, those of `ip netns`."""
+    return sorted(os.listdir(PINS)) if os.path.isdir(PINS) else []
+
+
+def mounts() -> Iterator[str]:
+    """Every mount of the mount namespace, but for the pins of named namespaces."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        points = [line.split()[4] for line in file]
+    return (f"mount {point}" for point in points if not point.startswith(f"{PINS}/"))
+
+
+def files(folders: Iterable[str]) -> Iterator[str]:
+    """Files, and directories that are empty, below `folders`; the pins of named namespaces are none."""
+    for top in folders:
+        for folder, inner, names in os.walk(top):
+            if not inner and not names and folder != top:
+                yield f"directory {folder}"
+            if folder != PINS:
+                yield from (f"file {os.path.join(folder, name)}" for name in names)
