@@ -37,11 +37,15 @@ class StoppedError(ExecutorError):
 
 
 class Call:
-    """A plugin that runs. Exactly one of `wait` and `kill` must follow."""
+    """A plugin that runs. Exactly one of `wait` and `kill` must follow.
 
-    def __init__(self, path: str, pid: int, pipes: Pipes, timeout: float | None) -> None:
+    `own_group` says that it leads a process group, which is then killed whole.
+    """
+
+    def __init__(self, path: str, pid: int, pipes: Pipes, timeout: float | None, own_group: bool) -> None:
         self.path = path
         self.pid = pid
+        self._end = os.killpg if own_group else os.kill
         self._pipes = pipes
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
@@ -64,9 +68,9 @@ class Call:
         return self._reap()
 
     def kill(self) -> Outcome:
-        """End it and whatever it started in its group, at once."""
+        """End it, and whatever it started in its group, at once."""
         try:
-            os.killpg(self.pid, _signal.SIGKILL)
+            self._end(self.pid, _signal.SIGKILL)
         except ProcessLookupError:
             pass  # it ended by itself and left nobody
         return self._reap()

@@ -21,7 +21,7 @@ from errno import EACCES, ENOENT, ENOEXEC, ETXTBSY
 from time import sleep
 
 from cni_plugins.sdk import launcher
-from cni_plugins.sdk.call import Call, ExecutorError, Pipes
+from cni_plugins.sdk.call import Call, ExecutorError, Pipes, StoppedError
 from cni_plugins.sdk.main import Outcome, main, warn
 from cni_plugins.spec import names
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 else:
     import _signal
+
+__all__ = ["Call", "ExecutorError", "Fork", "NotFoundError", "Outcome", "Spawn", "StartError", "StoppedError", "find"]
 
 _callers_streams: list[object] = []
 _BUSY_DELAYS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between attempts while the file is being written
@@ -71,7 +73,10 @@ def find(plugin_type: str, directories: Sequence[str]) -> str:
 
 
 class Spawn:
-    """Executes programs."""
+    """Executes programs. With `own_group` off they stay in the caller's process group, to be killed along with it."""
+
+    def __init__(self, own_group: bool = True) -> None:
+        self.own_group = own_group
 
     def start(
         self,
@@ -91,7 +96,7 @@ class Spawn:
         except BaseException:
             pipes.close()
             raise
-        return Call(path, pid, pipes, timeout)
+        return Call(path, pid, pipes, timeout, self.own_group)
 
     def run(
         self,
@@ -117,7 +122,7 @@ class Spawn:
                     [path],
                     env,
                     file_actions=actions,
-                    setpgroup=0,
+                    setpgroup=0 if self.own_group else os.getpgrp(),
                     setsigmask=(),
                     setsigdef=_signal.valid_signals(),
                 )
@@ -137,12 +142,13 @@ class Fork(Spawn):
         if not (launcher.is_ours(plugin_type, path) and os.access(path, os.X_OK)):
             return super()._start(path, env, pipes, keep_fds)
         pid = os.fork()
+        if self.own_group:
+            try:
+                os.setpgid(pid, pid)  # on both sides: neither may go on before it is so
+            except ProcessLookupError:
+                pass  # the child has ended already
         if not pid:
             _become(plugin_type, path, env, pipes, keep_fds)
-        try:
-            os.setpgid(pid, pid)  # whoever of us two comes first, so that a kill right now finds the group
-        except (PermissionError, ProcessLookupError):
-            pass  # it has a group already, or has ended
         return pid
 
 
@@ -165,7 +171,6 @@ def _become(plugin_type: str, path: str, env: Mapping[str, str], pipes: Pipes, k
 
         # A caller's object in a dead cycle may own a descriptor: collected here, it would close the plugin's own.
         gc.freeze()
-        os.setpgid(0, 0)
         _reset_signals()
         _lay_out_descriptors(pipes, keep_fds)
         os.environ.clear()

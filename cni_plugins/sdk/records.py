@@ -11,7 +11,7 @@ a crash (rename(2); the reference plugins' truncated files are what made this la
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_UN, flock
 
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from cni_plugins.spec.record import record
@@ -111,6 +111,7 @@ class LockedFolder:
                 os.rmdir(self.path)
             except OSError:
                 pass  # it holds records still
+            flock(self._fd, LOCK_UN)  # said aloud: a child just forked may have a copy of the descriptor
             os.close(self._fd)
 
 
