@@ -79,6 +79,10 @@ class _Int(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "i"
 
 
+class _UInt(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "I"
+
+
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
@@ -92,6 +96,13 @@ class _Statfs(_ctypes.Array):  # type: ignore[type-arg]
 
     _type_ = _Long
     _length_ = 32
+
+
+class _CapData(_ctypes.Array):  # type: ignore[type-arg]
+    """The two of struct __user_cap_data_struct: effective, permitted, inheritable; low words, then high ones."""
+
+    _type_ = _UInt
+    _length_ = 6
 
 
 class _Function(_ctypes.CFuncPtr):
@@ -132,6 +143,7 @@ _umount2 = _function("umount2", _Text, _Int)
 _pivot_root = _function("pivot_root", _Text, _Text)
 _sethostname = _function("sethostname", _Text, _Long)
 _fstatfs = _function("fstatfs", _Int, _Statfs)
+_capget = _function("capget", _Text, _CapData)
 _capset = _function("capset", _Text, _Text)
 _prctl = _function("prctl", _Int, *(_Long,) * 4)
 _openat2 = _system_call(_Int, _Text, _Text, _Long)
@@ -222,6 +234,13 @@ def close_range(first: int, last: int, flags: int = 0) -> None:
 
 def prctl(option: int, value: int = 0, third: int = 0) -> int:
     return _prctl(option, value, third, 0, 0)
+
+
+def capget() -> int:
+    """The permitted capabilities of this process, a bit a capability."""
+    found = _CapData()
+    _capget(pack("Ii", _CAPABILITY_VERSION_3, 0), found)
+    return int(found[1]) | int(found[4]) << 32
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
