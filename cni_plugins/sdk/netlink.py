@@ -16,6 +16,7 @@ from cni_plugins.spec.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Self
 
 # Taken from the Linux kernel headers: linux/netlink.h, asm/errno.h.
 NETLINK_CAP_ACK = 10
@@ -50,18 +51,24 @@ _DUMP_ATTEMPTS = 10
 
 
 class NetlinkError(OSError):
-    """The kernel refused a message. `extack` is its own sentence, often empty; `index` the message's place in a batch.
+    """The kernel refused a message. `strerror` holds the errno's words and the kernel's own sentence where it gave one.
 
-    It stays NetlinkError whatever `errno` says: compare `errno`, do not catch FileExistsError and its like.
+    `index` is the message's place in a batch. It stays NetlinkError whatever `errno` says: compare `errno`, do not
+    catch FileExistsError and its like.
     """
 
     def __init__(self, number: int, extack: str = "", index: int = 0) -> None:
-        super().__init__(number, strerror(number))
+        super().__init__(number, f"{strerror(number)} ({extack})" if extack else strerror(number))
         self.extack = extack
         self.index = index
 
     def __str__(self) -> str:
-        return f"{self.strerror} ({self.extack})" if self.extack else str(self.strerror)
+        return str(self.strerror)
+
+    def during(self, command: str) -> NetlinkError:
+        """The same, with the command that was refused in front of its words."""
+        self.strerror = f"{command}: {self.strerror}"
+        return self
 
 
 @record
@@ -72,6 +79,13 @@ class Message:
     kind: int
     flags: int
     body: bytes
+
+
+def frame(message: Message, sequence: int) -> bytes:
+    """A request as it goes over the wire. Port 0 lets the kernel fill in the socket's own."""
+    size = _HEADER.size + len(message.body)
+    header = _HEADER.pack(size, message.kind, message.flags | NLM_F_REQUEST, sequence, 0)
+    return header + message.body + bytes(-size % 4)
 
 
 # --- attributes: length, kind, payload, padded to 4 bytes -----------------------------------------------------------
@@ -153,7 +167,7 @@ class Netlink:
     def close(self) -> None:
         self.socket.close()
 
-    def __enter__(self) -> Netlink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -214,14 +228,7 @@ class Netlink:
         """Number and send them; the first's sequence number."""
         first = self._sequence + 1
         self._sequence += len(messages)
-        self.socket.send(
-            b"".join(
-                _HEADER.pack(_HEADER.size + len(item.body), item.kind, item.flags | NLM_F_REQUEST, first + place, 0)
-                + item.body
-                + bytes(-len(item.body) % 4)
-                for place, item in enumerate(messages)
-            )
-        )
+        self.socket.send(b"".join(frame(message, first + place) for place, message in enumerate(messages)))
         return first
 
     def _receive(self) -> Iterator[tuple[int, Message]]:

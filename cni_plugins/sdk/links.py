@@ -1,0 +1,306 @@
+"""Steps on links: made, set, given addresses and routes, deleted; and several of them as one batch.
+
+Links are named, as a person names them; the kernel's numbers are looked up when a step is applied, never listed. Steps
+of one namespace that stand `Together` travel in one system call. What an undo leaves out dies with something else that
+is undone: a link takes its addresses, its routes and, for a veth, its other end with it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from cni_plugins.sdk import rtmsg
+from cni_plugins.sdk.netlink import NetlinkError
+from cni_plugins.sdk.netns import Namespace, quoted
+from cni_plugins.sdk.rtmsg import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, LinkRoute
+from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_plugins.sdk.netlink import Message
+    from cni_plugins.spec.ip import Cidr
+    from cni_plugins.spec.result import Route
+
+ENODEV, EADDRNOTAVAIL, ESRCH = 19, 99, 3
+_GONE = (ENODEV, EADDRNOTAVAIL, ESRCH)  # what an undo may find: its work was done by somebody else
+
+
+class LinkStep(Step):
+    """A step that is a few messages to one namespace. Raises NetlinkError that begins with the step's command."""
+
+    namespace: Namespace
+
+    def messages(self) -> list[Message]:
+        raise NotImplementedError
+
+    def opposite(self) -> list[Message]:
+        """What takes it back."""
+        return []
+
+    def apply(self) -> None:
+        _send(self.namespace, (self,))
+
+    def undo(self) -> None:
+        try:
+            for message in self.opposite():
+                self.namespace.rtnl.ask(message)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+
+
+def _send(namespace: Namespace, steps: tuple[LinkStep, ...]) -> None:
+    """Apply `steps` by one system call. The kernel goes on after a refusal, so what it did of the others is undone."""
+    owners, messages = [], []
+    for step in steps:
+        for message in step.messages():
+            owners.append(step)
+            messages.append(message)
+    answers = namespace.rtnl.talk(messages)
+    refusals = [answer for answer in answers if isinstance(answer, NetlinkError)]
+    if not refusals:
+        return
+    refused = [owners[error.index] for error in refusals]
+    for step in reversed(steps):
+        if step not in refused:
+            step.undo()
+    raise refusals[0].during(refused[0].describe())
+
+
+@record
+class Together(Step):
+    """Link steps of one namespace, sent as one batch: all of them, or none."""
+
+    namespace: Namespace
+    steps: tuple[LinkStep, ...]
+
+    def describe(self) -> str:
+        return "\n".join(step.describe() for step in self.steps)
+
+    def apply(self) -> None:
+        _send(self.namespace, self.steps)
+
+    def undo(self) -> None:
+        for step in reversed(self.steps):
+            step.undo()
+
+
+@record
+class AddBridge(LinkStep):
+    """A bridge, up. Its own hardware address is given, so that it does not follow its ports' as they come and go."""
+
+    namespace: Namespace
+    name: str
+    mac: str
+    mtu: int = 0
+
+    def describe(self) -> str:
+        return self.namespace.command(f"link add {quoted(self.name)} up address {self.mac}{_mtu(self.mtu)} type bridge")
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.link_add(self.name, "bridge", mac=self.mac, mtu=self.mtu, up=True)]
+
+    def undo(self) -> None:
+        """Unless another container has been connected to it meanwhile."""
+        link = self.namespace.rtnl.link(self.name)
+        if link is not None and not self.namespace.rtnl.ports(link.index):
+            super().undo()
+
+    def opposite(self) -> list[Message]:
+        return [rtmsg.link_delete(self.name)]
+
+
+@record
+class AddVeth(LinkStep):
+    """A veth pair: this end up and a port of `master`, the other in another namespace, under its final name, down."""
+
+    namespace: Namespace
+    name: str
+    mac: str
+    peer_namespace: Namespace
+    peer: str
+    peer_mac: str
+    master: str = ""
+    mtu: int = 0
+
+    def describe(self) -> str:
+        mtu = _mtu(self.mtu)
+        ours = f"link add {quoted(self.name)} up address {self.mac}{mtu}"
+        ours += f" master {quoted(self.master)}" if self.master else ""
+        theirs = f"peer name {quoted(self.peer)} address {self.peer_mac}{mtu} netns {self.peer_namespace.name}"
+        return self.namespace.command(f"{ours} type veth {theirs}")
+
+    def messages(self) -> list[Message]:
+        return [
+            rtmsg.veth_add(
+                self.name,
+                self.peer,
+                netns=self.peer_namespace.fd,
+                mac=self.mac,
+                peer_mac=self.peer_mac,
+                mtu=self.mtu,
+                master=self.namespace.index(self.master) if self.master else None,
+            )
+        ]
+
+    def opposite(self) -> list[Message]:
+        return [rtmsg.link_delete(self.name)]
+
+
+@record
+class SetLink(LinkStep):
+    """What is None, empty or 0 stays as it is."""
+
+    namespace: Namespace
+    name: str
+    up: bool | None = None
+    promisc: bool | None = None
+    mac: str = ""
+    mtu: int = 0
+    alias: str = ""
+
+    def describe(self) -> str:
+        words = f"link set {quoted(self.name)}"
+        words += "" if self.up is None else " up" if self.up else " down"
+        words += "" if self.promisc is None else f" promisc {_on(self.promisc)}"
+        words += f" address {self.mac}" if self.mac else ""
+        words += f" alias {quoted(self.alias)}" if self.alias else ""
+        return self.namespace.command(words + _mtu(self.mtu))
+
+    def messages(self) -> list[Message]:
+        return [
+            rtmsg.link_set(self.name, up=self.up, promisc=self.promisc, mac=self.mac, mtu=self.mtu, alias=self.alias)
+        ]
+
+
+@record
+class SetPort(LinkStep):
+    """Whether a bridge sends back out of this port what came in by it."""
+
+    namespace: Namespace
+    name: str
+    hairpin: bool
+
+    def describe(self) -> str:
+        return self.namespace.command(f"link set {quoted(self.name)} type bridge_slave hairpin {_on(self.hairpin)}")
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.port_set(self.name, hairpin=self.hairpin)]
+
+
+@record
+class DeleteLink(LinkStep):
+    """A link that is gone already is fine. Waits for an RCU grace period: the most expensive step there is."""
+
+    namespace: Namespace
+    name: str
+
+    def describe(self) -> str:
+        return self.namespace.command(f"link del {quoted(self.name)}")
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.link_delete(self.name)]
+
+    def apply(self) -> None:
+        self.namespace.forget(self.name)
+        try:
+            super().apply()
+        except NetlinkError as error:
+            if error.errno != ENODEV:
+                raise
+
+
+@record
+class AddAddress(LinkStep):
+    """An address, usable at once: IPv6 without duplicate address detection."""
+
+    namespace: Namespace
+    link: str
+    cidr: Cidr
+
+    def describe(self) -> str:
+        extra = " nodad" if self.cidr.family == 6 else " brd +" if self.cidr.length < 31 else ""
+        return self.namespace.command(f"addr add {self.cidr} dev {quoted(self.link)}{extra}")
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.address_add(self.namespace.index(self.link), self.cidr)]
+
+    def opposite(self) -> list[Message]:
+        return [rtmsg.address_delete(self.namespace.index(self.link), self.cidr)]
+
+
+@record
+class DeleteAddress(LinkStep):
+    namespace: Namespace
+    link: str
+    cidr: Cidr
+
+    def describe(self) -> str:
+        return self.namespace.command(f"addr del {self.cidr} dev {quoted(self.link)}")
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.address_delete(self.namespace.index(self.link), self.cidr)]
+
+    def opposite(self) -> list[Message]:
+        return [rtmsg.address_add(self.namespace.index(self.link), self.cidr)]
+
+
+@record
+class AddRoute(LinkStep):
+    """A route out of a link that is up. One without a gateway reaches its destination on the link itself."""
+
+    namespace: Namespace
+    link: str
+    route: Route
+
+    def describe(self) -> str:
+        route = self.route
+        words = f"route add {'default' if not route.dst.length else route.dst}"
+        if not route.dst.length and route.dst.family == 6:
+            words = "-6 " + words
+        words += f" via {route.gw}" if route.gw else ""
+        words += f" dev {quoted(self.link)}"
+        words += f" table {route.table}" if route.table is not None else ""
+        words += f" metric {route.priority}" if route.priority else ""
+        words += f" scope {route.scope}" if route.scope is not None else ""
+        words += f" advmss {route.advmss}" if route.advmss else ""
+        return self.namespace.command(words + _mtu(route.mtu))
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.route_add(resolve(self.route, self.namespace.index(self.link)))]
+
+    def opposite(self) -> list[Message]:
+        return [rtmsg.route_delete(resolve(self.route, self.namespace.index(self.link)))]
+
+
+def resolve(route: Route, index: int) -> LinkRoute:
+    """What the kernel makes of a result's route: table main, and scope link where there is no gateway (IPv4 only)."""
+    scope = route.scope
+    if scope is None or route.dst.family == 6:
+        scope = RT_SCOPE_LINK if route.gw is None and route.dst.family == 4 else RT_SCOPE_UNIVERSE
+    table = RT_TABLE_MAIN if not route.table else route.table
+    return LinkRoute(route.dst, route.gw, index, route.priority, table, scope, route.mtu, route.advmss)
+
+
+def wait_running(namespace: Namespace, name: str, seconds: float = 2.5) -> bool:
+    """Whether frames pass over the link, waiting at most so long. The kernel tells a bridge of its port's carrier a
+    moment after the carrier is there; until then it drops what the port receives."""
+    pause = 0.0005
+    while True:
+        link = namespace.rtnl.link(name)
+        if link is None or link.running:
+            return link is not None
+        if seconds <= 0:
+            return False
+        time.sleep(pause)
+        seconds -= pause
+        pause = min(pause * 2, 0.05)
+
+
+def _mtu(mtu: int) -> str:
+    return f" mtu {mtu}" if mtu else ""
+
+
+def _on(on: bool) -> str:
+    return "on" if on else "off"
