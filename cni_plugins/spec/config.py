@@ -125,12 +125,14 @@ def decode(source: bytes | str, what: str) -> dict[str, Any]:
 class NetworkList:
     """A network configuration list: what the runtime reads, plugin objects left as they were written.
 
+    `version` is the one to speak first: the highest of `versions`, which holds all that the list offers and we know.
     `source` says where it came from (a path, or words), `text` is the exact text, kept for the result cache.
     """
 
     name: str
     version: str
     plugins: tuple[dict[str, Any], ...]
+    versions: tuple[str, ...] = ()
     disable_check: bool = False
     disable_gc: bool = False
     only_inlined: bool = False
@@ -150,13 +152,15 @@ def _flag(view: View, key: str) -> bool:
     return view.boolean(key)
 
 
-def _newest_common(view: View) -> str:
-    """The highest version among `cniVersion` and `cniVersions` that we speak too; libcni's rule (conf.go)."""
-    stated = view.string("cniVersion")
-    versions.parse(stated)
-    offered = [*view.strings("cniVersions"), stated] if view.has("cniVersions") else []
+def _common(view: View) -> tuple[str, ...]:
+    """The versions among `cniVersion` and `cniVersions` that we speak too, highest first; libcni's rule (conf.go).
+
+    Never empty: when nothing is common, `cniVersion` stands, and the plugins will say what they think of it.
+    """
+    stated = view.string("cniVersion") or versions.ALL[0]
+    offered = {stated, *view.strings("cniVersions")}
     spoken = [version for version in offered if versions.parse(version) <= versions.parse(versions.NEWEST)]
-    return max(spoken, key=versions.parse, default=stated) or versions.ALL[0]
+    return tuple(sorted(spoken, key=versions.parse, reverse=True)) or (stated,)
 
 
 def parse_list(text: str, source: str) -> NetworkList:
@@ -171,10 +175,12 @@ def parse_list(text: str, source: str) -> NetworkList:
         only_inlined = _flag(view, "loadOnlyInlinedPlugins")
         if only_inlined and not plugins:
             raise CniError(INVALID_CONFIG, "loadOnlyInlinedPlugins is true, but there is no plugins list")
+        spoken = _common(view)
         return NetworkList(
             name=names.network(view.string("name")),
-            version=_newest_common(view),
+            version=spoken[0],
             plugins=plugins,
+            versions=spoken,
             disable_check=_flag(view, "disableCheck"),
             disable_gc=_flag(view, "disableGC"),
             only_inlined=only_inlined,
