@@ -36,9 +36,10 @@ class MinirtError(Exception):
         self.hint = hint
 
     def show(self) -> None:
-        """Print the failure to standard error, as every minirt command does."""
+        """Print the failure to standard error, as every minirt command does. Notes say what could not be undone."""
+        notes = "".join(f"minirt: {note}\n" for note in getattr(self, "__notes__", ()))
         hint = f"hint: {self.hint}\n" if self.hint else ""
-        sys.stderr.write(f"minirt: error: {self.message}\n{hint}")
+        sys.stderr.write(f"minirt: error: {self.message}\n{notes}{hint}")
 
 
 class UsageError(MinirtError):
