@@ -1,0 +1,101 @@
+"""The seam between runtime and plugins: where programs are looked for, and which executor runs them.
+
+Plugins are executables to us, whoever wrote them. The fork executor runs those that are launchers of ours in a fork of
+this interpreter, which saves their start-up; the plain one starts them like any other. Nothing else of minirt imports
+from `cni_plugins` more than the wire.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cni_plugins.sdk import launcher
+from cni_plugins.sdk.call import ExecutorError, StoppedError
+from cni_plugins.sdk.executor import Fork, NotFoundError, Spawn, StartError, find
+from cni_plugins.sdk.main import Outcome
+from cni_plugins.spec.errors import CniError
+from minirt.errors import ConfigError, Conflict, KernelRefused, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["FOREIGN", "Executor", "bundled", "install", "search_path"]
+__all__ += ["ExecutorError", "Outcome", "StartError", "StoppedError"]  # how a call ends, for `call`
+
+FOREIGN = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")  # where distributions and runtimes put plugins
+_PROBE = "loopback"  # when this launcher is right, they all are: they are written together
+
+
+class Executor:
+    """Finds plugins in `directories` and runs them; `plain` starts bundled ones as programs too."""
+
+    def __init__(self, directories: Sequence[str], plain: bool = False) -> None:
+        self.directories = tuple(directories)
+        self._executor: Spawn = Spawn() if plain else Fork()
+
+    def find(self, plugin_type: str) -> str:
+        """The path of the program. Raises NotFound, ConfigError for a type that can be no program's name."""
+        try:
+            return find(plugin_type, self.directories)
+        except NotFoundError as error:
+            raise NotFound(str(error), _where_to_get(plugin_type)) from None
+        except CniError as error:
+            raise ConfigError(str(error)) from None
+
+    def run(
+        self, path: str, env: Mapping[str, str], stdin: bytes, timeout: float | None, keep_fds: Sequence[int]
+    ) -> Outcome:
+        """Run the program to its end. Raises ExecutorError (StoppedError when it had to be killed)."""
+        return self._executor.run(path, env, stdin, timeout, keep_fds)
+
+
+def search_path(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The folders of CNI_PATH, or else the bundled one and those where others put plugins.
+
+    The bundled folder is written when it is missing. Raises KernelRefused when it cannot be.
+    """
+    folders = tuple(folder for folder in environ.get("CNI_PATH", "").split(":") if folder)
+    if folders:
+        return folders
+    ours = bundled()
+    if not launcher.is_ours(_PROBE, os.path.join(ours, _PROBE)):
+        install(ours)
+    return (ours, *FOREIGN)
+
+
+def bundled() -> str:
+    """The folder of the bundled plugins' launchers: `<prefix>/libexec/minirt/cni`.
+
+    With -S the interpreter does not look whether it is a virtual environment's, so we do (PEP 405).
+    """
+    prefix = os.path.dirname(os.path.dirname(sys.executable))
+    return os.path.join(
+        prefix if os.path.exists(os.path.join(prefix, "pyvenv.cfg")) else sys.prefix, "libexec", "minirt", "cni"
+    )
+
+
+def install(folder: str, force: bool = False) -> list[str]:
+    """Write the launchers of the bundled plugins into `folder`; the paths that changed.
+
+    Raises Conflict for a program of that name which is none of ours (unless `force`), KernelRefused.
+    """
+    try:
+        return launcher.write(folder, force)
+    except FileExistsError as error:
+        raise Conflict(
+            f"{error.filename} {error.strerror}", "choose another folder, or replace it with --force"
+        ) from None
+    except OSError as error:
+        hint = "'minirt plugin install DIR' writes the plugins elsewhere; name that DIR in CNI_PATH then"
+        raise KernelRefused(f"install plugins {folder}", error, hint) from error
+
+
+def _where_to_get(plugin_type: str) -> str:
+    if plugin_type in launcher.NAMES:
+        return f"it is bundled: 'minirt plugin install' writes it to {bundled()}; CNI_PATH replaces that folder"
+    return (
+        f"bundled are {', '.join(sorted(launcher.NAMES))}; the distribution's package is often called "
+        "containernetworking-plugins; folders can be named in CNI_PATH, with ':' between them"
+    )
