@@ -144,7 +144,7 @@ def parse_ports(text: str) -> tuple[Port, ...]:
     host_ip, _, host_text = rest.rpartition(":")
     host_ip = host_ip.removeprefix("[").removesuffix("]")
     if host_ip:
-        parse_ip(host_ip, text)
+        host_ip = parse_ip(host_ip, text)
     host, container = _port_range(host_text, text), _port_range(container_text, text)
     if len(host) != len(container):
         raise UsageError(f"invalid published port {text!r}: the ranges differ in length", shape)

@@ -24,17 +24,25 @@ ROOT = "/var/lib/minirt"
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 SHORT = 12  # characters of an id that people are shown
 _ID_LENGTH = 64
+_NOTHING: dict[str, Any] = {}
 _ASIDE = "."  # begins the name of a container's folder while it is being made
 _HEX = frozenset("0123456789abcdef")
 
 
 @record
 class Attached:
-    """One attachment as it was made: the network's name, its interface, and the result (1.1.0 shape, as JSON)."""
+    """One attachment: its network's name, its interface, and all that DEL needs if nobody else remembers it.
+
+    `source` and `config` are where the list came from and its text, `wishes` the capability args; `result` is what ADD
+    answered (1.1.0 shape, as JSON), empty until it has.
+    """
 
     network: str
     ifname: str
-    result: dict[str, Any]
+    source: str
+    config: str
+    wishes: dict[str, Any]
+    result: dict[str, Any] = _NOTHING
 
 
 @record

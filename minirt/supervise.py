@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 CHUNK = 1 << 16
+KEYBOARD_CHUNK = 256  # bytes; a terminal's input buffer holds 4096
+KEYBOARD_PAUSE = 0.01  # seconds
 DRAIN = 1.0  # seconds: output may trickle in after the end only as long as somebody else holds the pipe
 # Not passed on: ours to use (CHLD), not catchable (KILL, STOP), our own interpreter's faults, the window's size, which
 # is resized and not signalled, and URG, which podman and runc leave out too.
@@ -36,10 +38,10 @@ class Pump:
         self._out = out
 
     def move(self) -> bool:
-        """Move one chunk. False when there will be no more, and the source is closed.
+        """Move one chunk. False when there will be no more.
 
-        A sink that nobody reads any more ends the pump too, as it would in a shell's pipe: the workload is told by
-        SIGPIPE.
+        A sink that nobody reads any more ends the pump too, as it would in a shell's pipe: once the source is closed,
+        the workload is told by SIGPIPE.
         """
         try:
             data = os.read(self.source, CHUNK)
@@ -51,9 +53,22 @@ class Pump:
             # EIO: every slave of the terminal is closed. EPIPE: the sink's reader has left.
             if error.errno not in (errno.EIO, errno.EPIPE):
                 raise
-            data = b""
-        if not data:
-            os.close(self.source)
+            return False
+        return bool(data)
+
+
+class Keyboard(Pump):
+    """From the caller's terminal to the container's. The end of the workload does not wait for it.
+
+    Both directions run in one loop, so it must never block: it moves little, and only what the other side has room for.
+    """
+
+    def move(self) -> bool:
+        if not select.select((), (self._out,), (), KEYBOARD_PAUSE)[1]:
+            return True  # the workload does not read: come again, after its output has had its turn
+        data = os.read(self.source, KEYBOARD_CHUNK)
+        if data:
+            _write_all(self._out, data)
         return bool(data)
 
 
@@ -77,9 +92,8 @@ def until_end(pid: int, pidfd: int, pumps: Iterable[Pump]) -> int:
     for fd in (pidfd, *by_fd):
         poll.register(fd, select.POLLIN)
     deadline = 0.0
-    while by_fd or not deadline:
-        wait = max(0.0, deadline - time.monotonic()) * 1000 if deadline else None
-        ready = poll.poll(wait)
+    while not deadline or any(not isinstance(pump, Keyboard) for pump in by_fd.values()):
+        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000 if deadline else None)
         if deadline and not ready:
             break
         for fd, _ in ready:
@@ -88,10 +102,16 @@ def until_end(pid: int, pidfd: int, pumps: Iterable[Pump]) -> int:
                 deadline = time.monotonic() + DRAIN
             elif not by_fd[fd].move():
                 poll.unregister(fd)
-                del by_fd[fd]
+                _close_unless_ours(by_fd.pop(fd).source)
     for fd in by_fd:
-        os.close(fd)
+        _close_unless_ours(fd)
     return exit_code(os.waitpid(pid, 0)[1])
+
+
+def _close_unless_ours(fd: int) -> None:
+    """Close a pipe's or terminal's end; the caller's own standard streams stay open."""
+    if fd > 2:
+        os.close(fd)
 
 
 def exit_code(status: int) -> int:

@@ -1,0 +1,247 @@
+"""Containers as people handle them: run, start, stop, kill, wait, remove, execute. The library behind the verbs.
+
+    created ──start──▶ running ──end──▶ exited ──rm──▶ (gone)
+                          ▲                │
+                          └─────start──────┘
+
+While a container lives, its supervisor holds the container's lock: the foreground `minirt run` itself, or the process
+it left behind. A record that says "running" with nobody holding the lock tells that the supervisor died, or the host
+was restarted: whoever comes by first takes the container down (`_settle`).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from minirt import streams
+from minirt.errors import Conflict, MinirtError, NotFound
+from minirt.monitor import in_background
+from minirt.sandbox import Sandbox
+from minirt.signals import signal
+from minirt.state import EXITED, RUNNING, boot_id, start_time
+from minirt.streams import Streams
+from minirt.supervise import deaf, forwarding, interrupting, until_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from minirt.cni.operations import Cni
+    from minirt.files import Lock
+    from minirt.spec import ContainerSpec
+    from minirt.state import Record, Store
+
+    T = TypeVar("T")
+
+LOST = 255  # the exit code of a workload whose end nobody saw
+
+
+class Containers:
+    """All containers of this host. `notice` is told, in a sentence each, what a person may want to know."""
+
+    def __init__(self, store: Store, cni: Cni, notice: Callable[[str], None]) -> None:
+        self.store = store
+        self._cni = cni
+        self._notice = notice
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def find(self, reference: str) -> Record:
+        """The container called, or beginning with, `reference`, as it is now. Raises NotFound, UsageError."""
+        return self._settle(self.store.find(reference))
+
+    def all(self) -> list[Record]:
+        """Every container as it is now, oldest first."""
+        found = []
+        for record in self.store.all():
+            try:
+                found.append(self._settle(record))
+            except NotFound:
+                continue  # removed meanwhile, or a --rm container whose supervisor died
+        return found
+
+    def is_alive(self, record: Record) -> bool:
+        """Whether somebody supervises it, or is busy with it."""
+        lock = self.store.lock(record)
+        try:
+            free = lock.take(wait=False)
+        except FileNotFoundError:
+            return False
+        if free:
+            lock.release()
+        return not free
+
+    def _settle(self, record: Record) -> Record:
+        """`record`, after taking down what a dead supervisor left. Raises NotFound when nothing of it stays."""
+        if record.status == EXITED or self.is_alive(record):
+            return record
+        with self.store.lock(record):
+            record = self.store.load(record.id)
+            if record.status != EXITED:
+                reason = "its supervisor died" if record.boot_id == boot_id() else "the host was restarted"
+                self._notice(f"container {record.name}: {reason}; taking it down")
+                self._finish(Sandbox(self.store, self._cni, record), LOST, reason)
+                record = self.store.load(record.id)
+            return record
+
+    # --- from nothing to an end --------------------------------------------------------------------------------------
+
+    def run(self, spec: ContainerSpec) -> int:
+        """Run a new container in the foreground; its exit code. On failure nothing is left."""
+        streams.check(spec)
+        return self._create_and(spec, lambda record, _lock: self._live(record, attached=True))
+
+    def run_detached(self, spec: ContainerSpec) -> str:
+        """Run a new container in the background; its id, once its workload has been started."""
+        return self._create_and(spec, self._leave_behind)
+
+    def _create_and(self, spec: ContainerSpec, live: Callable[[Record, Lock], T]) -> T:
+        record, lock = self.store.create(spec)
+        try:
+            return live(record, lock)
+        except BaseException:
+            # What is still attached could not be detached: `rm` needs the record to try again.
+            if not self.store.load(record.id).attached:
+                self.store.remove(record)
+            raise
+
+    def start(self, reference: str) -> int:
+        """Run a container that has stopped again, in the foreground; its exit code."""
+        record, _lock = self._take_stopped(reference)
+        streams.check(record.spec)
+        return self._live(record, attached=True)
+
+    def start_detached(self, reference: str) -> None:
+        """Run a container that has stopped again, in the background."""
+        self._leave_behind(*self._take_stopped(reference))
+
+    def _take_stopped(self, reference: str) -> tuple[Record, Lock]:
+        """A container that does not run, and its lock. Raises Conflict when it runs, or cannot be disconnected."""
+        record = self.find(reference)
+        lock = self.store.lock(record)
+        if record.status == RUNNING or not lock.take(wait=False):
+            raise Conflict(f"container {reference!r} is running")
+        box = Sandbox(self.store, self._cni, self.store.load(record.id))
+        box.down()  # nothing, unless a DEL failed at the end of its earlier life
+        return box.record, lock
+
+    def _leave_behind(self, record: Record, lock: Lock) -> str:
+        """Let a process of its own see the container through; returns its id when the workload has been started."""
+        in_background(lambda ready: self._live(record, attached=False, ready=ready), keep=(lock.fd,))
+        lock.hand_over()
+        return record.id
+
+    def _live(self, record: Record, attached: bool, ready: Callable[[], None] = lambda: None) -> int:
+        """From namespace to exit code, and back to nothing. The caller holds the container's lock."""
+        box = Sandbox(self.store, self._cni, record)
+        flow = Streams(record.spec, self.store.path(record.id, "log"), attached)
+        try:
+            with interrupting():
+                init = box.up(flow, self._notice)
+                ready()
+                with forwarding(init.pidfd), flow.terminal(init.tty_master):
+                    code = until_end(init.pid, init.pidfd, flow.pumps(init.tty_master))
+        except BaseException as error:
+            with deaf():
+                self._finish(box, LOST, str(error), keep=True)
+            raise
+        with deaf():
+            self._finish(box, code)
+        return code
+
+    def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
+        """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""
+        try:
+            box.down()
+        except MinirtError as problem:
+            error = f"{error}; {problem}" if error else str(problem)
+            keep = True
+            self._notice(f"container {box.record.name} is not taken down whole: {problem}")
+            self._notice(f"'minirt rm {box.record.name}' tries again, with --force it goes on whatever fails")
+        if box.record.spec.remove and not keep:
+            self.store.remove(box.record)
+        else:
+            box.change(status=EXITED, exit_code=code, finished=time.time(), pid=0, pid_start=0, error=error)
+
+    # --- while it lives ----------------------------------------------------------------------------------------------
+
+    def kill(self, reference: str, number: int) -> None:
+        """Send a signal to the first process. Raises Conflict when it does not run."""
+        pidfd = self._process(self.find(reference))
+        try:
+            signal.pidfd_send_signal(pidfd, number)
+        finally:
+            os.close(pidfd)
+
+    def stop(self, reference: str, number: int, grace: float) -> None:
+        """Send `number`, and SIGKILL if it has not ended after `grace` seconds; returns once it is taken down.
+
+        One that does not run is no error: that is what was asked for.
+        """
+        record = self.find(reference)
+        if record.status != RUNNING:
+            return
+        try:
+            pidfd = self._process(record)
+        except Conflict:
+            pass  # it has just ended
+        else:
+            _end(pidfd, number, grace)
+        self.store.lock(record).wait_for_holder()
+
+    def _process(self, record: Record) -> int:
+        """A descriptor for the first process (pidfd_open(2)), which names it for good. Raises Conflict."""
+        if record.status == RUNNING:
+            try:
+                pidfd = os.pidfd_open(record.pid)
+            except ProcessLookupError:
+                pass
+            else:
+                if start_time(record.pid) == record.pid_start:
+                    return pidfd
+                os.close(pidfd)
+        raise Conflict(f"container {record.name!r} is not running", f"'minirt start {record.name}' starts it again")
+
+    def wait(self, reference: str) -> int:
+        """Its exit code, once it has stopped."""
+        record = self.find(reference)
+        lock = self.store.lock(record)
+        lock.wait_for_holder()
+        return self.store.load(record.id).exit_code
+
+    def remove(self, reference: str, force: bool = False) -> None:
+        """Remove a stopped container, or with `force` any. Raises Conflict, PluginError."""
+        record = self.find(reference)
+        if record.status == RUNNING:
+            if not force:
+                raise Conflict(
+                    f"container {reference!r} is running", f"'minirt stop {reference}' first, or 'minirt rm --force'"
+                )
+            self.stop(reference, signal.SIGKILL, 0)
+        if record.spec.remove and not os.path.exists(self.store.path(record.id)):
+            return  # its supervisor removed it
+        with self.store.lock(record):
+            box = Sandbox(self.store, self._cni, self.store.load(record.id))
+            try:
+                box.down(force)
+            finally:
+                if not box.record.attached:
+                    self.store.remove(box.record)
+
+
+def _end(pidfd: int, number: int, grace: float) -> None:
+    """Ask the process to end, and make it after `grace` seconds. Closes `pidfd`."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    try:
+        for each, patience in ((number, grace), (signal.SIGKILL, float("inf"))):
+            signal.pidfd_send_signal(pidfd, each)
+            if poll.poll(None if patience == float("inf") else patience * 1000):
+                return
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)

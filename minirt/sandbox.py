@@ -1,0 +1,192 @@
+"""One container from nothing to a waiting workload, and back to nothing.
+
+    runtime                          process 1                      plugins
+      make the network namespace
+      clone ─────────────────────────▶ mounts, root, terminal
+      ADD, network by network ─────────────────────────────────────▶ bridge, host-local, portmap …
+      hosts, resolv.conf ◀──────────── ready ──────────────────────── results
+      go ────────────────────────────▶ exec
+
+Process 1 prepares its root while the plugins work, and waits for the last word before it becomes the workload: when
+that starts, its network is there. What is going to be done stands in the record before it is done, so whoever finds
+the record of a dead minirt can take it down. `down` is the only way back, after a failure in the middle as at the end,
+and bears that anything it looks for is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from cni_plugins.spec import convert
+from cni_plugins.spec.config import parse_list
+from cni_plugins.spec.record import replace
+from cni_plugins.spec.steps import Plan
+from minirt import cgroup, files, namespaces, netfiles, networks
+from minirt.cni.request import Attachment
+from minirt.errors import Conflict, MinirtError
+from minirt.init import launch
+from minirt.signals import signal
+from minirt.spec import HOST, NONE, OF_CONTAINER, OF_PATH
+from minirt.state import RUNNING, Attached, boot_id, start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from cni_plugins.spec.result import Result
+    from minirt.cni.operations import Cni
+    from minirt.init import Init
+    from minirt.state import Record, Store
+    from minirt.streams import Streams
+
+RESOLVERS = ("/etc/resolv.conf", netfiles.RESOLVED)  # the second is behind the first where systemd-resolved runs
+_INSIDE = "1.1.0"  # the version in which results are kept
+
+
+class Sandbox:
+    """The kernel's side of one container. `record` is always what the state file says of it."""
+
+    def __init__(self, store: Store, cni: Cni, record: Record) -> None:
+        self._store = store
+        self._cni = cni
+        self.record = record
+
+    def change(self, **changes: Any) -> None:
+        """Write down what has changed."""
+        self.record = self._store.change(self.record, **changes)
+
+    # --- up ----------------------------------------------------------------------------------------------------------
+
+    def up(self, streams: Streams, notice: Callable[[str], None]) -> Init:
+        """Make everything, and start the workload. Raises MinirtError; the caller then calls `down`."""
+        netns = self._namespace()
+        selection = networks.select(self.record.spec, self.record.id, netns)
+        for text in selection.notices:
+            notice(text)
+        planned = tuple(map(_planned, selection.attachments))
+        self.change(netns=netns, attached=planned, boot_id=boot_id(), error="")
+        if self._owns_namespace():
+            Plan().do(*namespaces.network_steps(self.record.id))
+        self._write_netfiles(())
+        init = launch(self._process(), streams.stdin, streams.stdout, streams.stderr)
+        try:
+            streams.given()
+            self._connect(selection.attachments)
+            init.wait_ready()
+            self.change(status=RUNNING, pid=init.pid, pid_start=start_time(init.pid), started=time.time())
+            init.go()
+        except BaseException:
+            init.kill()
+            raise
+        return init
+
+    def _connect(self, attachments: Sequence[Attachment]) -> None:
+        """ADD every network, and tell the container what came of it."""
+        try:
+            results = self._cni.add_all(attachments)
+        except BaseException:
+            self.change(attached=())  # it has taken back all that it did
+            raise
+        made = zip(self.record.attached, results, strict=True)
+        # Not yet to the disk: `running` follows, and until then the plan is as good.
+        self.record = replace(
+            self.record,
+            attached=tuple(replace(item, result=convert.encode(result, _INSIDE)) for item, result in made),
+        )
+        self._write_netfiles(results)
+
+    def _owns_namespace(self) -> bool:
+        return self.record.spec.network_mode in ("", NONE)
+
+    def _namespace(self) -> str:
+        """The path of the network namespace; empty for the host's own. Raises NotFound, Conflict."""
+        mode = self.record.spec.network_mode
+        if mode == HOST:
+            return ""
+        if mode.startswith(OF_PATH):
+            return os.path.abspath(mode.removeprefix(OF_PATH))
+        if mode.startswith(OF_CONTAINER):
+            return self._partner(mode).netns
+        return namespaces.path_of(self.record.id)
+
+    def _partner(self, mode: str) -> Record:
+        partner = self._store.find(mode.removeprefix(OF_CONTAINER))
+        if partner.status != RUNNING:
+            raise Conflict(f"container {partner.name!r} is not running: its network cannot be joined")
+        return partner
+
+    # --- the files that say who it is --------------------------------------------------------------------------------
+
+    @property
+    def hostname(self) -> str:
+        spec = self.record.spec
+        return spec.hostname or (os.uname().nodename if spec.network_mode == HOST else self.record.short)
+
+    def _netfile(self, name: str) -> str:
+        """The host's path of a file that the container sees in /etc; one that joins another's network shares its."""
+        mode = self.record.spec.network_mode
+        owner = self._partner(mode) if mode.startswith(OF_CONTAINER) and name != "hostname" else self.record
+        return self._store.path(owner.id, name)
+
+    def _write_netfiles(self, results: Sequence[Result]) -> None:
+        """Written in place: the container has these very files (inodes) bound into its /etc."""
+        spec = self.record.spec
+        texts = {"hostname": netfiles.hostname(self.hostname)}
+        if not spec.network_mode.startswith(OF_CONTAINER):
+            known = [files.read(path).decode(errors="replace") for path in RESOLVERS if os.path.exists(path)]
+            # Only the host's own network reaches the name servers on the host's loopback.
+            of_host = "".join(known[:1]) if spec.network_mode == HOST else netfiles.of_host(known)
+            texts["hosts"] = netfiles.hosts(self.hostname, spec.name, results)
+            texts["resolv.conf"] = netfiles.resolv_conf(spec.dns, results, of_host)
+        for name, text in texts.items():
+            with open(self._netfile(name), "w") as file:
+                file.write(text)
+
+    # --- down --------------------------------------------------------------------------------------------------------
+
+    def down(self, force: bool = False) -> None:
+        """Take down whatever there is of it. Raises PluginError when a network could not be left: what is needed to
+        try again is kept then. With `force` everything is tried, and what fails is told after that."""
+        self._kill()
+        attachments = tuple(map(self._attachment, self.record.attached))
+        failure = None
+        try:
+            if attachments:
+                self._cni.delete_all(attachments, force)
+        except MinirtError as error:
+            if not force:
+                raise
+            failure = error
+        if self._owns_namespace() and self.record.netns:
+            namespaces.remove_network(self.record.id)
+        cgroup.remove(self.record.id)
+        self.record = replace(self.record, attached=(), netns="")
+        if failure is not None:
+            raise failure
+
+    def _kill(self) -> None:
+        """End process 1 if it lives, and with it all of its pid namespace."""
+        record = self.record
+        if not record.pid or record.boot_id != boot_id() or start_time(record.pid) != record.pid_start:
+            return
+        pidfd = os.pidfd_open(record.pid)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            select.select((pidfd,), (), ())
+        finally:
+            os.close(pidfd)
+
+    def _attachment(self, item: Attached) -> Attachment:
+        """What ADD was given, from the record; the plugins' namespace is left out when it is gone."""
+        netns = self.record.netns if os.path.exists(self.record.netns) else ""
+        network = parse_list(item.config, item.source)
+        return Attachment(network, self.record.id, netns, item.ifname, (), item.wishes)
+
+
+def _planned(attachment: Attachment) -> Attached:
+    """An attachment before it is made: with all that DEL needs, should nobody come to write its result down."""
+    network = attachment.network
+    return Attached(network.name, attachment.ifname, network.source, network.text, dict(attachment.capability_args))
