@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 
+from cni_plugins.sdk import fdio
 from cni_plugins.spec import convert, names, versions
 from cni_plugins.spec.config import View, decode
 from cni_plugins.spec.errors import (
@@ -136,9 +137,9 @@ def main(plugin: Plugin) -> NoReturn:
     """Run `plugin` as this process, to its end."""
     status = 1
     try:
-        outcome = dispatch(plugin, os.environ, read_stdin)
-        write(2, outcome.stderr)
-        write(1, outcome.stdout)
+        outcome = dispatch(plugin, os.environ, lambda: fdio.read(0))
+        fdio.write(2, outcome.stderr)
+        fdio.write(1, outcome.stdout)
         status = outcome.exit
     except OSError as error:  # nobody reads our answer any more: it counts as a failure
         warn(f"{plugin.name}: cannot write the answer: {error.strerror}")
@@ -146,25 +147,10 @@ def main(plugin: Plugin) -> NoReturn:
         os._exit(status)
 
 
-def read_stdin() -> bytes:
-    """All of standard input."""
-    chunks = []
-    while chunk := os.read(0, 1 << 16):
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def write(fd: int, text: bytes) -> None:
-    """Write all of `text` to a descriptor that may be a pipe."""
-    rest = memoryview(text)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
 def warn(text: str) -> None:
     """One line of log on standard error, which is where a plugin's logs go. Never fails."""
     try:
-        write(2, f"{text}\n".encode(errors="backslashreplace"))
+        fdio.write(2, f"{text}\n".encode(errors="backslashreplace"))
     except OSError:
         pass  # standard error may be closed, and a log is no reason to fail
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, LOCK_UN, flock
 
+from cni_plugins.sdk import fdio
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from cni_plugins.spec.record import record
 
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from cni_plugins.spec.config import View
 
 ROOT = "/run/cni"
 
@@ -32,9 +35,7 @@ def write_file(path: str, text: bytes, mode: int = 0o600) -> None:
     try:
         try:
             os.fchmod(fd, mode)  # whatever the umask says
-            rest = memoryview(text)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            fdio.write(fd, text)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -51,10 +52,7 @@ def read_file(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     try:
-        chunks = []
-        while chunk := os.read(fd, 1 << 16):
-            chunks.append(chunk)
-        return b"".join(chunks)
+        return fdio.read(fd)
     finally:
         os.close(fd)
 
@@ -67,7 +65,18 @@ class Owner:
     ifname: str
 
     def __str__(self) -> str:
-        return f"container {self.container_id} {self.ifname}"
+        return f"container {self.container_id} {self.ifname}".rstrip()
+
+
+def valid_owners(conf: View) -> set[Owner] | None:
+    """The attachments that a GC request says are alive; None when it does not say. Raises CniError 7.
+
+    An empty list is an answer: all are stale. The older name of the key is what early texts of 1.1.0 had.
+    """
+    for key in ("cni.dev/valid-attachments", "cni.dev/attachments"):
+        if conf.has(key):
+            return {Owner(item.string("containerID"), item.string("ifname")) for item in conf.views(key)}
+    return None
 
 
 class LockedFolder:

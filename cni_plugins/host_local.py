@@ -1,0 +1,249 @@
+"""host-local: addresses out of ranges that belong to this host, kept in files.
+
+Each range set of the configuration gives an attachment one address, in turn: the next after the one given last, so an
+address that was freed rests until the others have been used. Addresses may be asked for, in three places of which the
+strongest alone counts (CONVENTIONS.md): `runtimeConfig.ips`, then `args.cni.ips`, then `IP` in CNI_ARGS.
+
+Configuration, store and order are those of the reference plugin of this name, and both can share a store. What is
+different: a failed ADD gives back what it took itself and nothing older; DEL does not judge the ranges, so that what
+was reserved under a configuration since broken can be released; CHECK compares with the previous result; GC and STATUS
+do something.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.sdk import resolvconf
+from cni_plugins.sdk.main import Plugin, Request, warn
+from cni_plugins.sdk.ranges import RangeSet, parse_set, refuse_overlaps
+from cni_plugins.sdk.records import Owner, read_file, valid_owners
+from cni_plugins.sdk.reservations import DATA_DIR, Store
+from cni_plugins.spec import versions
+from cni_plugins.spec.errors import INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.ip import Cidr, parse_address, parse_cidr
+from cni_plugins.spec.record import record
+from cni_plugins.spec.result import Dns, Ip, Result, route_from_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cni_plugins.spec.config import View
+    from cni_plugins.spec.ip import Address
+    from cni_plugins.spec.result import Route
+
+TAKEN = PLUGIN_SPECIFIC  # the address asked for is somebody's
+EXHAUSTED = PLUGIN_SPECIFIC + 1
+DUPLICATE = PLUGIN_SPECIFIC + 2  # the attachment has an address already
+NOT_RESERVED = PLUGIN_SPECIFIC + 3  # CHECK misses one
+
+
+@record
+class Config:
+    """What one call is to do. `requested` are the addresses asked for, at most one a set."""
+
+    sets: tuple[RangeSet, ...]
+    requested: tuple[Address, ...]
+    routes: tuple[Route, ...]
+    dns: Dns
+    store: Store
+
+
+def add(request: Request) -> Result:
+    config = _config(request)
+    owner = Owner(request.container_id, request.ifname)
+    with config.store as store:
+        for address in store.addresses(owner):
+            if any(address in pool for pool in config.sets):
+                text = f"{address} has been allocated to {owner} already, duplicate allocation is not allowed"
+                raise CniError(DUPLICATE, text)
+        ips = _take_all(store, config, owner)
+    return Result(ips=tuple(ips), routes=config.routes, dns=config.dns)
+
+
+def delete(request: Request) -> None:
+    store = _store(request)
+    if store.exists():
+        with store:
+            store.release(Owner(request.container_id, request.ifname))
+
+
+def check(request: Request) -> None:
+    config = _config(request)
+    owner = Owner(request.container_id, request.ifname)
+    if not config.store.exists():
+        raise CniError(NOT_RESERVED, f"{owner} has no address: {config.store.folder} does not exist")
+    with config.store as store:
+        held = store.addresses(owner)
+        if not held:
+            raise CniError(NOT_RESERVED, f"{owner} has no address in {store.folder}")
+        for ip in request.prev_result.ips if request.prev_result else ():
+            address = ip.address.address
+            if address not in held and any(address in pool for pool in config.sets):
+                raise CniError(NOT_RESERVED, f"{address} is not reserved for {owner}: it is {_taken(store, address)}")
+
+
+def status(request: Request) -> None:
+    """Not ready when some set has no address left."""
+    config = _config(request)
+    if not config.store.exists():
+        return
+    try:
+        taken = list(config.store.taken())
+        if any(_full(pool, taken) for pool in config.sets):
+            with config.store as store:  # a closer look: torn files hold nothing
+                taken = [address for address, _ in store.reservations()]
+    except OSError as error:
+        raise CniError(NOT_AVAILABLE, f"the reservations cannot be read: {error}") from error
+    for pool in config.sets:
+        if _full(pool, taken):
+            raise CniError(NOT_AVAILABLE, f"no IP addresses available in range set: {pool}")
+
+
+def gc(request: Request) -> None:
+    valid = valid_owners(request.conf)
+    if valid is None:
+        warn("host-local: GC without cni.dev/valid-attachments: nothing is known to be stale")
+        return
+    store = _store(request)
+    if store.exists():
+        with store:
+            store.keep(valid)
+
+
+def _take_all(store: Store, config: Config, owner: Owner) -> list[Ip]:
+    """An address of each set, or none of any."""
+    ips: list[Ip] = []
+    try:
+        for number, pool in enumerate(config.sets):
+            asked = next((address for address in config.requested if address in pool), None)
+            try:
+                ips.append(_take(store, pool, number, owner, asked))
+            except CniError as error:
+                raise CniError(error.code, f"failed to allocate for range {number}: {error.msg}") from None
+    except BaseException:
+        for ip in ips:
+            store.give_back(ip.address.address, owner)
+        raise
+    return ips
+
+
+def _take(store: Store, pool: RangeSet, number: int, owner: Owner, asked: Address | None) -> Ip:
+    candidates = iter((asked,)) if asked else pool.candidates(store.last(number), store.free)
+    for address in candidates:
+        home = pool.range_of(address)
+        if address == home.gateway:
+            raise CniError(INVALID_CONFIG, f"requested IP address {address} is the gateway of {home.subnet}")
+        if store.reserve(address, owner, number):
+            return Ip(Cidr(address, home.subnet.length), home.gateway)
+    if asked:
+        why = f"it is {_taken(store, asked)}"
+        raise CniError(TAKEN, f"requested IP address {asked} is not available in range set {pool}: {why}")
+    raise CniError(EXHAUSTED, f"no IP addresses available in range set: {pool}")
+
+
+def _taken(store: Store, address: Address) -> str:
+    holder = store.holder(address)
+    return f"taken by {holder}" if holder else "free"
+
+
+def _full(pool: RangeSet, taken: list[Address]) -> bool:
+    return sum(address in pool for address in taken) >= pool.size
+
+
+def _config(request: Request) -> Config:
+    """Raises CniError 7, or 5 when `resolvConf` cannot be read."""
+    ipam = _ipam(request)
+    sets = tuple(_sets(request.conf, ipam))
+    if not sets:
+        raise CniError(INVALID_CONFIG, "ipam.ranges: no IP ranges specified")
+    families = [pool.family for pool in sets]
+    if not versions.at_least(request.version, "0.3.0") and len(set(families)) < len(families):
+        text = f"CNI version {request.version} does not support more than 1 address per family"
+        raise CniError(INVALID_CONFIG, text)
+    refuse_overlaps(sets)
+    requested = tuple(dict.fromkeys(_requested(request)))
+    _refuse_unfit(requested, sets)
+    routes = tuple(route_from_json(view) for view in ipam.views("routes"))
+    return Config(sets, requested, routes, _dns(ipam), _store(request))
+
+
+def _ipam(request: Request) -> View:
+    if not request.conf.has("ipam"):
+        raise CniError(INVALID_CONFIG, "ipam: missing")
+    return request.conf.view("ipam")
+
+
+def _store(request: Request) -> Store:
+    return Store(request.network, request.conf.view("ipam").string("dataDir") or DATA_DIR)
+
+
+def _sets(conf: View, ipam: View) -> Iterator[RangeSet]:
+    """Those of the runtime come first, then the one of the old style, then the list: their numbers name files."""
+    yield from _set_list(conf.view("runtimeConfig"), "ipRanges")
+    if ipam.has("subnet"):
+        yield parse_set([ipam], "ipam")
+    yield from _set_list(ipam, "ranges")
+
+
+def _set_list(view: View, key: str) -> Iterator[RangeSet]:
+    value = view.get(key)
+    if value is not None and not isinstance(value, list):
+        raise view.wrong(key, "a list of range sets")
+    for number, item in enumerate(value or ()):
+        here = f"{key}[{number}]"
+        yield parse_set(list(type(view)({here: item}, view.path).views(here)), view.where(here))
+
+
+def _requested(request: Request) -> Iterator[Address]:
+    """The addresses asked for, a prefix length passed over."""
+    for view in (request.conf.view("runtimeConfig"), request.conf.view("args").view("cni")):
+        if texts := view.strings("ips"):
+            yield from (_asked(text, view.where("ips")) for text in texts)
+            return
+    if text := request.args.get("IP"):
+        yield _asked(text, "IP in CNI_ARGS")
+
+
+def _asked(text: str, where: str) -> Address:
+    try:
+        return parse_cidr(text).address if "/" in text else parse_address(text)
+    except ValueError as error:
+        raise CniError(INVALID_CONFIG, f"{where}: {error}") from None
+
+
+def _refuse_unfit(requested: tuple[Address, ...], sets: tuple[RangeSet, ...]) -> None:
+    """Every address asked for must be in a set, and no set gives two."""
+    served: dict[RangeSet, Address] = {}
+    for address in requested:
+        pool = next((pool for pool in sets if address in pool), None)
+        if pool is None:
+            ranges = " nor in ".join(map(str, sets))
+            raise CniError(INVALID_CONFIG, f"requested IP address {address} is not in range set {ranges}")
+        if pool in served:
+            text = f"requested IP addresses {served[pool]} and {address} are both of range set {pool}, which gives one"
+            raise CniError(INVALID_CONFIG, text)
+        served[pool] = address
+
+
+def _dns(ipam: View) -> Dns:
+    path = ipam.string("resolvConf")
+    if not path:
+        return Dns()
+    try:
+        text = read_file(path)
+    except OSError as error:
+        raise CniError(IO_FAILURE, f"ipam.resolvConf: cannot read {path}: {error.strerror}") from error
+    if text is None:
+        raise CniError(IO_FAILURE, f"ipam.resolvConf: {path} does not exist")
+    return resolvconf.parse(text.decode(errors="replace"))
+
+
+PLUGIN = Plugin(
+    "host-local",
+    add=add,
+    delete=delete,
+    check=check,
+    gc=gc,
+    status=status,
+    about="CNI host-local plugin: addresses out of this host's own ranges, kept in files",
+)

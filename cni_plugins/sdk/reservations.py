@@ -1,0 +1,208 @@
+"""host-local's store: a file for every address that is taken, in the reference plugin's own format.
+
+    <dataDir>/<network>/<address>              `<container id>\\r\\n<ifname>`; an old format has the id alone
+                       /last_reserved_ip.<n>   the address that set n gave last
+                       /lock                   flock(2), held for the length of a call
+
+Both implementations can work on one folder: what counts is the files, whoever made them. Finding an owner's addresses
+without reading them all is the index's part, and it knows when it must not be believed.
+
+A reservation is one exclusive creation and one short write. It is not synced: what survives a power cut is of no use,
+for no container does. A file that such a cut, or a full disk, has left empty or torn reserves nothing, and is removed
+when met. That is safe under the lock, since nobody can be between creating and writing then.
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, LOCK_UN, flock
+
+from cni_plugins.sdk import fdio
+from cni_plugins.sdk.records import Owner, read_file
+from cni_plugins.sdk.reservation_index import ROOT, Index
+from cni_plugins.spec import names
+from cni_plugins.spec.errors import CniError
+from cni_plugins.spec.ip import parse_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from cni_plugins.spec.ip import Address
+
+DATA_DIR = "/var/lib/cni/networks"
+
+
+class Store:
+    """The reservations of one network, locked for the length of a `with`. Every method may raise OSError."""
+
+    def __init__(self, network: str, data_dir: str = DATA_DIR, index_root: str = ROOT) -> None:
+        self.folder = os.path.join(data_dir, network)
+        self._index_root = index_root
+
+    def exists(self) -> bool:
+        """Whether anything was ever reserved; entering would make the folder."""
+        return os.path.isdir(self.folder)
+
+    def __enter__(self) -> Store:
+        os.makedirs(self.folder, mode=0o755, exist_ok=True)
+        self._lock = os.open(self._path("lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            flock(self._lock, LOCK_EX)
+            self._index = Index(self.folder, self._index_root)
+            self._trusted = self._index.current()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._changed = False  # the index is behind the files, or its stamp is
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        try:
+            if self._changed and self._trusted:
+                self._index.seal()
+        except OSError:
+            pass  # without its stamp the index is not believed, which costs time and nothing else
+        finally:
+            flock(self._lock, LOCK_UN)  # said aloud: a child just forked may have a copy of the descriptor
+            os.close(self._lock)
+
+    def addresses(self, owner: Owner) -> list[Address]:
+        """What `owner` holds, reservations of the old format included, which name the container only."""
+        index = self._learned()
+        return index.addresses(owner) + index.addresses(Owner(owner.container_id, ""))
+
+    def holder(self, address: Address) -> Owner | None:
+        """Who has reserved `address`."""
+        return _owner(read_file(self._path(str(address))))
+
+    def free(self, first: Address, end: Address) -> Address | None:
+        """The first address from `first` to `end`, both included, that nobody has reserved."""
+        return self._learned().free(first, end)
+
+    def last(self, set_index: int) -> Address | None:
+        """The address that the set gave last."""
+        text = read_file(self._path(f"last_reserved_ip.{set_index}"))
+        return _address((text or b"").decode(errors="replace").strip())
+
+    def reserve(self, address: Address, owner: Owner, set_index: int) -> bool:
+        """Take `address`; False when somebody has it."""
+        index = self._learned()
+        path = self._path(str(address))
+        fd = self._create(path)
+        if fd < 0:
+            return False
+        self._trusted = False
+        try:
+            try:
+                fdio.write(fd, f"{owner.container_id}\r\n{owner.ifname}".encode())
+            finally:
+                os.close(fd)
+            index.add(address, owner)
+            self._remember(address, set_index)
+        except BaseException:  # a full disk, for one
+            os.unlink(path)
+            raise
+        self._trusted = self._changed = True
+        return True
+
+    def release(self, owner: Owner) -> list[Address]:
+        """Give back all that `owner` holds, or else what its container does in the old format; what that was."""
+        index = self._learned()
+        for name in (owner, Owner(owner.container_id, "")):
+            if held := index.addresses(name):
+                for address in held:
+                    self.give_back(address, name)
+                return held
+        return []
+
+    def give_back(self, address: Address, owner: Owner) -> None:
+        """Give back one address, if `owner` holds it."""
+        index = self._learned()
+        if self.holder(address) != owner:
+            return
+        self._trusted = False
+        os.unlink(self._path(str(address)))
+        index.remove(address, owner)
+        self._trusted = self._changed = True
+
+    def keep(self, valid: Collection[Owner]) -> None:
+        """Give back whatever is held by none of `valid`, as much of it as can be."""
+        containers = {owner.container_id for owner in valid}
+        kept, failures = [], []
+        self._trusted = False
+        for address, owner in self.reservations():
+            if owner in valid or (not owner.ifname and owner.container_id in containers):
+                kept.append((address, owner))
+                continue
+            try:
+                os.unlink(self._path(str(address)))
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        self._index.rebuild(kept)
+        self._trusted = self._changed = True
+
+    def reservations(self) -> list[tuple[Address, Owner]]:
+        """All of them, read one by one; torn ones are removed."""
+        found = []
+        for address in self.taken():
+            owner = self.holder(address)
+            if owner is None:
+                os.unlink(self._path(str(address)))
+            else:
+                found.append((address, owner))
+        return found
+
+    def taken(self) -> Iterator[Address]:
+        """The addresses that have a file, by a look at the names alone."""
+        for name in os.listdir(self.folder):
+            address = _address(name)
+            if address is not None and str(address) == name:
+                yield address
+
+    def _learned(self) -> Index:
+        """The index, once it is known to be right."""
+        if not self._trusted:
+            self._index.rebuild(self.reservations())
+            self._trusted = self._changed = True
+        return self._index
+
+    def _create(self, path: str) -> int:
+        """A descriptor of the new file, or -1 when the address is reserved."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except FileExistsError:
+            if _owner(read_file(path)) is not None:
+                return -1
+        os.unlink(path)  # torn
+        return os.open(path, flags, 0o600)
+
+    def _remember(self, address: Address, set_index: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        fd = os.open(self._path(f"last_reserved_ip.{set_index}"), flags, 0o600)
+        try:
+            fdio.write(fd, str(address).encode())
+        finally:
+            os.close(fd)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+
+def _owner(text: bytes | None) -> Owner | None:
+    """Whose reservation a file's text is; None for one that neither implementation can have written."""
+    lines = (text or b"").decode(errors="replace").strip().split("\r\n")
+    try:
+        return Owner(names.container_id(lines[0]), names.ifname(lines[1]) if len(lines) > 1 else "")
+    except CniError:
+        return None
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text)
+    except ValueError:
+        return None
