@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from support import leftovers, orphans
+from support import cgroups, leftovers, orphans
 from support.machine import Machine
 
 RULESET = """
@@ -69,9 +69,15 @@ def _mount(machine: Machine) -> None:
     machine.run("mount", "-t", "tmpfs", "none", "/mnt")
 
 
+def _cgroups(machine: Machine) -> None:
+    machine.run("mkdir", "-p", *(f"{root}/minirt/box" for root in cgroups.hierarchies()[:1]))
+
+
 def _pin(machine: Machine) -> None:
     machine.run("ip", "netns", "add", "forgotten")
 
+
+CGROUP = f"{cgroups.hierarchies()[0]}/".removeprefix(f"{cgroups.MOUNT}/")
 
 LEAKS: dict[Callable[[Machine], None], list[str]] = {
     _veth_into_a_box: ["in netns box: address 10.1.0.2/24 dev eth0", "in netns box: link eth0", "link v0"],
@@ -92,6 +98,7 @@ LEAKS: dict[Callable[[Machine], None], list[str]] = {
     ],
     _files: ["directory /run/cni/bridge/net", "file /var/lib/cni/networks/net/10.1.0.2"],
     _mount: ["mount /mnt"],
+    _cgroups: [f"cgroup {CGROUP}minirt", f"cgroup {CGROUP}minirt/box"],
     _pin: ["netns forgotten"],
 }
 

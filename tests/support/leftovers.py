@@ -2,7 +2,7 @@
 
     link v0            address 10.1.0.1/24 dev v0     route 10.2.0.0/16 via 10.1.0.2 dev v0     rule 100 from 10.3.0.1
     netns box          nft table inet t     nft rule inet t input     nft element inet t ports 8080: 10.1.0.2
-    mount /run/x       file /run/x          directory /run/x          process 17 sleep 60
+    mount /run/x       file /run/x          directory /run/x          process 17 sleep 60      cgroup pids/x
 
 What the kernel adds by itself (link-local addresses, the routes and rules that every namespace has) is not listed.
 A directory is listed when it is empty. The programs asked are the distribution's, never our own code.
@@ -15,12 +15,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+# What ip-netns(8) and mount(8) make at their first use, for themselves.
+TOOLS = ("mount /run/netns", "directory /run/netns", "directory /run/mount", "file /run/mount/utab")
+
 # What the plugins leave on purpose, for pytest.mark.leaves: the bridge with its addresses, the tables with the rules
-# that are written once, and the folders of the stores. Elements, reservations and records are not among them.
+# that are written once, the folders of the stores, the group above the containers' own. Elements of sets, reservations
+# and records are not among them.
 BRIDGE = ("link cni*", "address * dev cni*")
 TABLES = ("nft table * cni_*", "nft chain * cni_*", "nft rule * cni_*")
 FOLDERS = ("directory /run/*", "directory /var/lib/cni/*", "file /var/lib/cni/networks/*/lock")
-SHARED = (*BRIDGE, *TABLES, *FOLDERS)
+CGROUPS = ("cgroup minirt", "cgroup */minirt")
+SHARED = (*BRIDGE, *TABLES, *FOLDERS, *CGROUPS)
 
 PINS = "/run/netns"
 

@@ -18,10 +18,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from support import leftovers, orphans
+from support import cgroups, leftovers, orphans
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x1000, 0x2000, 0x4000, 1 << 18
 PRIVATE_DIRS = ("/run", "/var/lib/cni", "/var/lib/minirt", "/etc/cni", "/opt/cni")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,23 +53,31 @@ class Machine:
         _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
         for path in PRIVATE_DIRS:
             _call("mount", b"tmpfs", path.encode(), b"tmpfs", 0, b"mode=755")
-        # /sys shows the network namespace it was mounted in: give the new one its own.
-        _call("mount", b"sysfs", b"/sys", b"sysfs", 0, None)
-        self.run("mount", "--rbind", f"/proc/{os.getppid()}/root/sys/fs/cgroup", "/sys/fs/cgroup")
+        self._own_sys()
         self.ip("link", "set", "lo", "up")
-        self._furniture = {
-            *leftovers.mounts(),
-            *leftovers.files(PRIVATE_DIRS),
-            "mount /run/netns",
-            "directory /run/netns",
-        }
+        self._furniture = {*leftovers.mounts(), *leftovers.files(PRIVATE_DIRS), *leftovers.TOOLS}
         return self
+
+    def _own_sys(self) -> None:
+        """/sys shows the network namespace it was mounted in, /sys/fs/cgroup the whole host: give both of our own."""
+        self._cgroups = cgroups.make()
+        os.mkdir("/run/cgroup")
+        _call("mount", cgroups.MOUNT.encode(), b"/run/cgroup", None, MS_BIND | MS_REC, None)
+        _call("mount", b"sysfs", b"/sys", b"sysfs", 0, None)
+        _call("mount", b"/run/cgroup", cgroups.MOUNT.encode(), None, MS_MOVE, None)
+        os.rmdir("/run/cgroup")
+        for root, group in self._cgroups.items():
+            _call("mount", group.encode(), root.encode(), None, MS_BIND, None)
 
     def __exit__(self, *_: object) -> None:
         for fd, flag in self._home:
             _call("setns", fd, flag)
             os.close(fd)
         os.chdir(self._cwd)
+        for group in self._cgroups.values():
+            cgroups.remove(group)
+
+    # --- what is left over -------------------------------------------------------------------------------------------
 
     def leaves(self, *patterns: str) -> None:
         """Declare what may be left over: patterns (fnmatch) of the lines that `support.leftovers` describes."""
@@ -96,6 +104,7 @@ class Machine:
         yield from leftovers.nftables(self._text)
         yield from leftovers.mounts()
         yield from leftovers.files(PRIVATE_DIRS)
+        yield from (f"cgroup {path.removeprefix(f'{cgroups.MOUNT}/')}" for path in cgroups.below(self._cgroups))
         for name in leftovers.namespaces():
             if name in self._scaffolding:
                 yield from leftovers.network(self._text, name)
@@ -107,6 +116,8 @@ class Machine:
 
     def _text(self, *argv: str, **options: Any) -> str:
         return self.run(*argv, **options).stdout
+
+    # --- hands and eyes ----------------------------------------------------------------------------------------------
 
     def run(self, *argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program on this machine, text in and out, both streams captured."""
