@@ -20,7 +20,7 @@ from cni_plugins.sdk.netlink import (
     u8,
     u32,
 )
-from cni_plugins.spec.ip import Address, Cidr
+from cni_plugins.spec.ip import BITS, Address, Cidr
 from cni_plugins.spec.mac import mac_bytes
 from cni_plugins.spec.record import record
 
@@ -43,7 +43,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_DELNEIGH = 29
-RTN_UNICAST = 1
+RTN_UNICAST, RTN_LOCAL = 1, 2
 RTPROT_BOOT = 3  # what `ip route add` writes
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RT_TABLE_MAIN = 254
@@ -199,6 +199,12 @@ def route_replace(route: LinkRoute) -> Message:
 
 def route_delete(route: LinkRoute) -> Message:
     return _route_message(RTM_DELROUTE, NLM_F_ACK, route)
+
+
+def route_get(address: Address) -> Message:
+    """`ip route get ADDRESS`"""
+    body = RTMSG.pack(address.af, BITS[address.family], 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, address.packed)
+    return Message(RTM_GETROUTE, NLM_F_ACK, body)
 
 
 def neighbour_delete(index: int, address: Address) -> Message:

@@ -51,10 +51,12 @@ from cni_plugins.sdk.rtmsg import (
     RTAX_ADVMSS,
     RTAX_MTU,
     RTMSG,
+    RTN_LOCAL,
     LinkRoute,
     addresses_dump,
     link_get,
     links_dump,
+    route_get,
     routes_dump,
 )
 from cni_plugins.spec.ip import Address, Cidr
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENODEV = 19
+_NO_WAY = (ENODEV, 13, 22, 101, 113)  # and EACCES, EINVAL, ENETUNREACH, EHOSTUNREACH: prohibit, blackhole, none
 
 # --- what is read ---------------------------------------------------------------------------------------------------
 
@@ -112,6 +115,14 @@ class LinkAddress:
     cidr: Cidr
     flags: int = 0
     scope: int = 0
+
+
+@record
+class Way:
+    """The kernel's answer to `ip route get`: the link it leads to, and whether the address is this host's own."""
+
+    index: int
+    local: bool
 
 
 def read_link(message: Message) -> Link:
@@ -219,3 +230,14 @@ class Rtnl(Netlink):
         """The unicast routes out of one link, of every table."""
         found = self.dump(routes_dump(index, family))
         return [route for message in found for route in read_routes(message) if route.index == index]
+
+    def way_to(self, address: Address) -> Way | None:
+        """How this namespace would send to `address`; None when it would not. Raises NetlinkError."""
+        try:
+            ((reply,),) = self.ask(route_get(address))
+        except NetlinkError as error:
+            if error.errno in _NO_WAY:
+                return None
+            raise
+        kind = RTMSG.unpack_from(reply.body)[7]
+        return Way(integer(attributes(reply.body, RTMSG.size).get(RTA_OIF)), kind == RTN_LOCAL)

@@ -1,0 +1,130 @@
+"""Rules that are written once: a table with its sets, chains and rules, made by the nft program when it is missing.
+
+Nobody asks whether the table is there. Elements are sent, and where the kernel answers that there is no such table,
+the nft program is given the table's text and the elements are sent again. So an ADD starts the program once after
+a boot or after `nft flush ruleset`, and never else. The text begins with `create table`, and nft makes all of it or
+nothing: of several that come at once one wins, the others find the table made.
+
+Source: nft(8).
+"""
+
+from __future__ import annotations
+
+import os
+
+from cni_plugins.sdk.nfnl import Change, Nftables, Refused
+from cni_plugins.spec.errors import NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")  # and those of PATH, which may be bare
+_SIGPIPE = 13
+
+
+@record
+class Chain:
+    """A chain and its rules. `hook` says where the kernel calls it, empty for one that others jump to."""
+
+    name: str
+    hook: str
+    rules: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = (f"type {self.hook};", *self.rules) if self.hook else self.rules
+        return f"chain {self.name} {{ {'; '.join(lines)}; }}"
+
+
+@record
+class Table:
+    """A table of family inet: sets and maps as nft(8) writes them, then chains."""
+
+    name: str
+    sets: tuple[str, ...]
+    chains: tuple[Chain, ...]
+
+    def __str__(self) -> str:
+        inner = "".join(f"\t{item}\n" for item in (*self.sets, *self.chains))
+        return f"create table inet {self.name}\ntable inet {self.name} {{\n{inner}}}\n"
+
+    def commit(self, nftables: Nftables, *changes: Change, restore: Callable[[], Iterable[Change]] = tuple) -> None:
+        """Make all `changes` or none; where the table is missing, it is made first.
+
+        `restore` gives what belongs into a table made anew: whoever flushed it took everybody's elements with it.
+        Raises Refused, OSError; CniError when the table cannot be made.
+        """
+        try:
+            nftables.commit(*changes)
+        except Refused as refused:
+            if not refused.ruleset_missing:
+                raise
+            self._make(nftables, restore)
+            nftables.commit(*changes)
+
+    def _make(self, nftables: Nftables, restore: Callable[[], Iterable[Change]]) -> None:
+        problem = run_nft(str(self))
+        if not problem:
+            _commit_what_fits(nftables, list(restore()))
+        elif not self.complete(nftables):  # else somebody else has made it just now
+            hint = f"is it a remainder of something else? nft delete table inet {self.name}"
+            raise CniError(PLUGIN_SPECIFIC, f"cannot make nftables table inet {self.name}: {problem}", hint)
+
+    def complete(self, nftables: Nftables) -> bool:
+        """Whether it has all of its rules (`nft flush table` takes them and leaves the sets)."""
+        found = nftables.rules(self.name)
+        return all(found.count(chain.name) >= len(chain.rules) for chain in self.chains)
+
+
+def _commit_what_fits(nftables: Nftables, changes: list[Change]) -> None:
+    """Make those of `changes` that the kernel takes: another ADD may have been quicker with a port of its own."""
+    try:
+        nftables.commit(*changes)
+    except Refused as refused:
+        unfit = {id(change) for change, _error in refused.refusals}
+        nftables.commit(*(change for change in changes if id(change) not in unfit))
+
+
+def find_nft() -> str:
+    """The path of the nft program. Raises CniError."""
+    folders = [*FOLDERS, *filter(None, os.environ.get("PATH", "").split(":"))]
+    for folder in folders:
+        path = os.path.join(folder, "nft")
+        if os.access(path, os.X_OK):
+            return path
+    looked = ", ".join(dict.fromkeys(folders))
+    raise CniError(NOT_AVAILABLE, "the nft program is missing", f"install the nftables package (looked in {looked})")
+
+
+def run_nft(script: str) -> str:
+    """Have nft carry out `script`, all or nothing; what it complained of, empty when it is done. Raises CniError."""
+    program = find_nft()
+    text, text_end = os.pipe()
+    words, words_end = os.pipe()
+    try:
+        os.write(text_end, script.encode())  # smaller than a pipe: it waits there for its reader
+        actions = [(os.POSIX_SPAWN_DUP2, old, new) for old, new in ((text, 0), (words_end, 1), (words_end, 2))]
+        # Python ignores SIGPIPE, which nft would inherit.
+        pid = os.posix_spawn(program, [program, "-f", "-"], os.environ, file_actions=actions, setsigdef=[_SIGPIPE])
+    except BaseException:
+        os.close(words)
+        raise
+    finally:
+        for fd in (text, text_end, words_end):
+            os.close(fd)
+    heard = _read(words)
+    status = os.waitpid(pid, 0)[1]
+    first = heard.strip().partition("\n")[0]
+    return "" if status == 0 else first or f"nft: exit {os.waitstatus_to_exitcode(status)}"
+
+
+def _read(fd: int) -> str:
+    """All that comes out of the pipe `fd`, which is closed then."""
+    chunks = []
+    try:
+        while chunk := os.read(fd, 1 << 16):
+            chunks.append(chunk)
+    finally:
+        os.close(fd)
+    return b"".join(chunks).decode(errors="replace")
