@@ -69,7 +69,7 @@ def _entry(view: View) -> Entry:
         view.string("containerId"),
         view.string("ifName"),
         view.string("netns"),
-        a2b_base64(view.string("config")).decode(),
+        a2b_base64(view.string("config"), strict_mode=True).decode(),
         tuple(_pair(pair) for pair in view.get("cniArgs") or ()),
         view.view("capabilityArgs").document,
         view.view("result").document,

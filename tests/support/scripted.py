@@ -20,13 +20,14 @@ PROGRAM = """#!/usr/bin/python3 -IS
 import os, sys, time
 PLAN, NAME, LOG = {plan!r}, {name!r}, {log!r}
 command = os.environ.get("CNI_COMMAND", "")
+fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd))
 stdin = sys.stdin.buffer.read() if command != "VERSION" or not os.isatty(0) else b""
 seen = 0
 if os.path.exists(LOG):
     with open(LOG) as log:
         seen = sum(line.startswith(repr((NAME, command))[:-1]) for line in log)
 with open(LOG, "a") as log:
-    log.write(repr((NAME, command, dict(os.environ), stdin, os.getpgrp() == os.getpid(), {fds})) + "\\n")
+    log.write(repr((NAME, command, dict(os.environ), stdin, os.getpgrp() == os.getpid(), fds)) + "\\n")
 answers = PLAN.get(command) or [{{}}]
 answer = answers[min(seen, len(answers) - 1)]
 def say(fd, text):
@@ -104,9 +105,8 @@ class Scripted:
     def write(self, name: str, **plan: list[Answer]) -> Path:
         """Put a plugin called `name` into the folder, which answers by `plan`: verb -> answers."""
         told = {verb: [{k: v for k, v in asdict(a).items() if v} for a in answers] for verb, answers in plan.items()}
-        fds = 'sorted(int(fd) for fd in os.listdir("/proc/self/fd"))'
         program = self.folder / name
-        program.write_text(PROGRAM.format(plan=told, name=name, log=str(self.log), fds=fds), encoding="utf-8")
+        program.write_text(PROGRAM.format(plan=told, name=name, log=str(self.log)), encoding="utf-8")
         program.chmod(0o755)
         return program
 

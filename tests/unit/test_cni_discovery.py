@@ -264,9 +264,7 @@ def test_R2_the_highest_version_that_list_and_runtime_have_in_common_is_spoken(t
 
 
 def test_R4_the_text_of_the_list_is_kept_to_the_letter(tmp_path: Path) -> None:
-    text = (
-        '{ "name":"net","cniVersion":"1.0.0",\n\t"x-mine": 1e2,"plugins":[{"type":"bridge","n":9007199254740993} ]}'
-    )
+    text = '{ "name":"net","cniVersion":"1.0.0",\n\t"x-mine": 1e2,"plugins":[{"type":"bridge","n":9007199254740993} ]}'
     network = discovery.by_name("net", put(tmp_path, a__conflist=text)).network
     assert network.text == text
     assert network.plugins[0]["n"] == 9007199254740993
