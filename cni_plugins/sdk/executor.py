@@ -16,13 +16,15 @@ How a call goes on and ends is `call.py`'s business; the whole way, with the cal
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from errno import EACCES, ENOENT, ENOEXEC, ETXTBSY
 from time import sleep
 
 from cni_plugins.sdk import launcher
 from cni_plugins.sdk.call import Call, ExecutorError, Pipes, StoppedError
-from cni_plugins.sdk.main import Outcome, main, warn
+from cni_plugins.sdk.main import Outcome, Plugin, main, warn
 from cni_plugins.spec import names
 
 TYPE_CHECKING = False
@@ -135,12 +137,25 @@ class Spawn:
 
 
 class Fork(Spawn):
-    """Runs launchers of ours in a fork of this interpreter, executes all else."""
+    """Runs launchers of ours in a fork of this interpreter, executes all else.
+
+    With `preload` a plugin's module is loaded here, once, and is there in every fork: for callers that run several
+    plugins, or one several times. Without, the fork loads it while its caller goes on.
+    """
+
+    def __init__(self, own_group: bool = True, preload: bool = True) -> None:
+        super().__init__(own_group)
+        self.preload = preload
 
     def _start(self, path: str, env: Mapping[str, str], pipes: Pipes, keep_fds: Sequence[int]) -> int:
         plugin_type = os.path.basename(path)
         if not (launcher.is_ours(plugin_type, path) and os.access(path, os.X_OK)):
             return super()._start(path, env, pipes, keep_fds)
+        if self.preload:
+            try:
+                _plugin(plugin_type)
+            except Exception:  # noqa: S110  # it will fail again in the fork, which is the place to say so
+                pass
         pid = os.fork()
         if self.own_group:
             try:
@@ -150,6 +165,12 @@ class Fork(Spawn):
         if not pid:
             _become(plugin_type, path, env, pipes, keep_fds)
         return pid
+
+
+def _plugin(plugin_type: str) -> Plugin:
+    module = __import__(f"cni_plugins.{launcher.NAMES[plugin_type]}", fromlist=["PLUGIN"])
+    plugin: Plugin = module.PLUGIN
+    return plugin
 
 
 def _strays(keep_fds: Sequence[int]) -> list[int]:
@@ -166,15 +187,11 @@ def _strays(keep_fds: Sequence[int]) -> list[int]:
 def _become(plugin_type: str, path: str, env: Mapping[str, str], pipes: Pipes, keep_fds: Sequence[int]) -> NoReturn:
     """Be the plugin, as if executed. Nothing of the caller's runs again: no frame returns, no object is collected."""
     try:
-        import gc
-        import sys
-
         # A caller's object in a dead cycle may own a descriptor: collected here, it would close the plugin's own.
         gc.freeze()
         _reset_signals()
         _lay_out_descriptors(pipes, keep_fds)
-        os.environ.clear()
-        os.environ.update(env)
+        _change_environment(env)
         sys.argv = [path]
         # Text that waits in the caller's streams must not come out here, so the old objects stay, unused; the new
         # ones live as long as the process.
@@ -184,22 +201,30 @@ def _become(plugin_type: str, path: str, env: Mapping[str, str], pipes: Pipes, k
             open(1, "w", closefd=False),  # noqa: SIM115
             open(2, "w", closefd=False),  # noqa: SIM115
         )
-        module = __import__(f"cni_plugins.{launcher.NAMES[plugin_type]}", fromlist=["PLUGIN"])
-        main(module.PLUGIN)
+        main(_plugin(plugin_type))
     except BaseException as error:
         warn(f"{path}: {type(error).__name__}: {error}")
     finally:
         os._exit(1)
 
 
+def _change_environment(env: Mapping[str, str]) -> None:
+    """Only what differs: setenv(3) costs, and a caller's environment is most of a plugin's."""
+    for name in os.environ.keys() - env.keys():
+        del os.environ[name]
+    for name, value in env.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
 def _reset_signals() -> None:
     """Handlers as in a Python just started, nothing blocked."""
     _signal.set_wakeup_fd(-1)
-    for number in _signal.valid_signals():
-        # None is a handler that C code installed, faulthandler for one; exec would reset it, Python cannot.
-        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
-            _signal.signal(number, _signal.SIG_DFL)
+    # All of them: what getsignal knows nothing of may be a handler of C's, readline's or faulthandler's.
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 

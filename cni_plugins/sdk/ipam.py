@@ -105,7 +105,8 @@ def _who(request: Request) -> str:
 
 
 def _start(request: Request, command: str) -> Call:
-    executor = (Spawn if request.env.get("CNI_PLAIN_EXEC") else Fork)(own_group=False)
+    plain = request.env.get("CNI_PLAIN_EXEC")
+    executor = Spawn(own_group=False) if plain else Fork(own_group=False, preload=False)
     # The runtime's nftables socket is between it and us; under its number the delegate would meet another descriptor.
     env = {key: value for key, value in request.env.items() if key != "CNI_NFNL_FD"} | {"CNI_COMMAND": command}
     try:
