@@ -1,4 +1,4 @@
-"""Fixtures for every test: `machine` is a private host, made for the test and left when it ends.
+"""Fixtures for every test: a private host (`machine`), made for the test and left when it ends, and `minirt` on it.
 
 The laws kept here: a test that passes leaves nothing on its machine (`pytest.mark.leaves` declares the exceptions, in
 the words of `support.leftovers`), and in CI a skipped test is a failed one.
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 from support import orphans
+from support.command import CONTAINERS, Command
 from support.machine import Machine
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -39,6 +40,18 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     if left:
         lines = "".join(f"\n  {line}" for line in left)
         pytest.fail(f"left behind (to be removed, or declared with pytest.mark.leaves):{lines}", pytrace=False)
+
+
+@pytest.fixture
+def minirt(machine: Machine) -> Iterator[Command]:
+    """The command on the test's own machine; no container may be left over there."""
+    command = Command(machine)
+    yield command
+    if CONTAINERS.exists():
+        left = [path.name for path in CONTAINERS.iterdir()]
+        for name in left:
+            command("rm", "--force", name)
+        assert left == [], "containers left over"
 
 
 @pytest.hookimpl(wrapper=True)
