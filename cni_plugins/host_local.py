@@ -13,9 +13,10 @@ do something.
 from __future__ import annotations
 
 from cni_plugins.sdk import resolvconf
-from cni_plugins.sdk.main import Plugin, Request, warn
+from cni_plugins.sdk.garbage import valid_attachments
+from cni_plugins.sdk.main import Plugin, Request
 from cni_plugins.sdk.ranges import RangeSet, parse_set, refuse_overlaps
-from cni_plugins.sdk.records import Owner, read_file, valid_owners
+from cni_plugins.sdk.records import Owner, read_file
 from cni_plugins.sdk.reservations import DATA_DIR, Store
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
@@ -100,10 +101,7 @@ def status(request: Request) -> None:
 
 
 def gc(request: Request) -> None:
-    valid = valid_owners(request.conf)
-    if valid is None:
-        warn("host-local: GC without cni.dev/valid-attachments: nothing is known to be stale")
-        return
+    valid = valid_attachments(request.conf)
     store = _store(request)
     if store.exists():
         with store:

@@ -296,11 +296,13 @@ def _failed(error: CniError, version: str, stderr: bytes = b"") -> Outcome:
 
 def _unexpected(error: BaseException) -> CniError:
     """A failure without a code of its own, in words."""
-    if isinstance(error, OSError) and error.strerror:
-        files = " to ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-        text = f"{files}: {error.strerror}" if files else error.strerror
-    else:
+    files = [str(name) for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name]
+    if not isinstance(error, OSError):
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    elif type(error).__str__ is not OSError.__str__:
+        text = str(error)  # it has better words than we, the kernel's own
+    else:
+        text = ": ".join([" to ".join(files), error.strerror or ""] if files else [error.strerror or str(error)])
     wrapped = CniError(INTERNAL, text)
     for note in getattr(error, "__notes__", []):
         wrapped.add_note(note)
