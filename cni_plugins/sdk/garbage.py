@@ -25,12 +25,28 @@ def valid_attachments(conf: View) -> set[Owner]:
 
 def collect(owners: Iterable[Owner], valid: Collection[Owner], release: Callable[[Owner], None]) -> None:
     """Release every one of `owners` that is not `valid`. Tries all of them, then raises the first failure."""
+
+    def task(owner: Owner) -> Callable[[], None]:
+        return lambda: _noted(owner, release)
+
+    all_of(*(task(owner) for owner in sorted(set(owners) - set(valid), key=str)))
+
+
+def _noted(owner: Owner, release: Callable[[Owner], None]) -> None:
+    try:
+        release(owner)
+    except Exception as error:
+        error.add_note(f"of {owner}")
+        raise
+
+
+def all_of(*tasks: Callable[[], object]) -> None:
+    """Do all of them, whatever fails on the way; then raises the first failure, with the others as its notes."""
     failures = []
-    for owner in sorted(set(owners) - set(valid), key=str):
+    for task in tasks:
         try:
-            release(owner)
+            task()
         except Exception as error:
-            error.add_note(f"of {owner}")
             failures.append(error)
     if failures:
         for other in failures[1:]:

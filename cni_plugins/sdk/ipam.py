@@ -31,6 +31,8 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cni_plugins.sdk.call import Call
     from cni_plugins.sdk.main import Outcome
     from cni_plugins.spec.result import Result
@@ -46,8 +48,26 @@ def delegate(request: Request, command: str = "") -> None:
 
     Raises CniError: the delegate's own, or what kept it from running.
     """
-    if wanted(request):
-        _answer(request, _wait(request, _start(request, command or request.command)))
+    begin(request, command)()
+
+
+def begin(request: Request, command: str = "") -> Callable[[], object]:
+    """The same, begun; what is returned waits for its end, so that other work is done meanwhile. It must be called.
+
+    Whatever `delegate` raises is raised by the waiting.
+    """
+    try:
+        call = _start(request, command or request.command) if wanted(request) else None
+    except CniError as error:
+        return _raiser(error)
+    return lambda: _answer(request, _wait(request, call)) if call is not None else None
+
+
+def _raiser(error: CniError) -> Callable[[], object]:
+    def wait() -> object:
+        raise error
+
+    return wait
 
 
 class Lease(Step):

@@ -19,10 +19,11 @@ from cni_plugins.spec.steps import Step
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_plugins.sdk.netlink import Message
+    from cni_plugins.sdk.rtnl import Link
     from cni_plugins.spec.ip import Cidr
     from cni_plugins.spec.result import Route
 
-ENODEV, EADDRNOTAVAIL, ESRCH = 19, 99, 3
+EEXIST, ENODEV, EADDRNOTAVAIL, ESRCH = 17, 19, 99, 3
 _GONE = (ENODEV, EADDRNOTAVAIL, ESRCH)  # what an undo may find: its work was done by somebody else
 
 
@@ -231,6 +232,26 @@ class AddAddress(LinkStep):
 
 
 @record
+class AddSharedAddress(AddAddress):
+    """An address on a bridge, for all who are connected to it: another ADD may have placed it a moment ago, and undo
+    leaves it where others have a port besides `port`, which is ours."""
+
+    port: str
+
+    def apply(self) -> None:
+        try:
+            super().apply()
+        except NetlinkError as error:
+            if error.errno != EEXIST:
+                raise
+
+    def undo(self) -> None:
+        ports = {link.name for link in self.namespace.rtnl.ports(self.namespace.index(self.link))}
+        if ports <= {self.port}:
+            super().undo()
+
+
+@record
 class DeleteAddress(LinkStep):
     namespace: Namespace
     link: str
@@ -283,16 +304,14 @@ def resolve(route: Route, index: int) -> LinkRoute:
     return LinkRoute(route.dst, route.gw, index, route.priority, table, scope, route.mtu, route.advmss)
 
 
-def wait_running(namespace: Namespace, name: str, seconds: float = 2.5) -> bool:
-    """Whether frames pass over the link, waiting at most so long. The kernel tells a bridge of its port's carrier a
-    moment after the carrier is there; until then it drops what the port receives."""
+def wait_running(namespace: Namespace, name: str, seconds: float = 2.5) -> Link | None:
+    """The link, as soon as frames pass over it, or as it is after so long. The kernel tells a bridge of its port's
+    carrier a moment after the carrier is there; until then it drops what the port receives."""
     pause = 0.0005
     while True:
         link = namespace.rtnl.link(name)
-        if link is None or link.running:
-            return link is not None
-        if seconds <= 0:
-            return False
+        if link is None or link.running or seconds <= 0:
+            return link
         time.sleep(pause)
         seconds -= pause
         pause = min(pause * 2, 0.05)

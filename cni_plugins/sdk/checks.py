@@ -1,0 +1,99 @@
+"""What CHECK looks at: whether what ADD made is still there and still as the previous result says (P13 to P15).
+
+Every function raises CniError 100 that names the first fault. What a later plugin of the list may have changed, and
+then has recorded in the result that CHECK is given, is compared with that and not with what was first made.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.sdk.layer3 import FORWARDING, effective, families
+from cni_plugins.sdk.links import resolve
+from cni_plugins.sdk.rtmsg import AF_INET, AF_INET6
+from cni_plugins.sdk.sysctl import read_sysctl
+from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.ip import Cidr
+from cni_plugins.spec.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cni_plugins.sdk.main import Request
+    from cni_plugins.sdk.netns import Namespace
+    from cni_plugins.sdk.rtnl import Link
+    from cni_plugins.spec.result import Ip, Result, Route
+
+
+def fault(problem: str, details: str = "") -> CniError:
+    return CniError(PLUGIN_SPECIFIC, problem, details)
+
+
+def expected(request: Request) -> Result:
+    """The previous result, with those of its addresses that are this attachment's. Raises CniError 7 without one."""
+    result = request.prev_result
+    if result is None:
+        raise CniError(INVALID_CONFIG, "prevResult is missing", "CHECK compares with what ADD gave")
+    ours = [
+        index
+        for index, item in enumerate(result.interfaces)
+        if (item.name, item.sandbox) == (request.ifname, request.netns)
+    ]
+    return replace(result, ips=tuple(ip for ip in result.ips if ip.interface is None or ip.interface in ours))
+
+
+def link(namespace: Namespace, target: int | str, kind: str, result: Result) -> Link:
+    """The link of that name or index: there, of its kind, up, and with the hardware address that `result` names."""
+    where = f" in {namespace.path}" if namespace.path else ""
+    found = namespace.rtnl.link(target)
+    if found is None:
+        raise fault(f"there is no link {target}{where}")
+    if found.kind != kind:
+        raise fault(f"{found.name}{where} is not a {kind}")
+    if not found.up:
+        raise fault(f"{found.name}{where} is down")
+    for item in result.interfaces:
+        if (item.name, item.sandbox) == (found.name, namespace.path) and item.mac and item.mac.lower() != found.mac:
+            raise fault(f"{found.name}{where} has the hardware address {found.mac}, not {item.mac}")
+    return found
+
+
+def port(link: Link, bridge: Link, end: Link, hairpin: bool) -> None:
+    """That `link` is a port of `bridge` over which frames pass, and the other end of `end`."""
+    if link.master != bridge.index or link.peer != end.index:
+        raise fault(f"{end.name} is not connected to {bridge.name}")
+    if not link.running:
+        raise fault(f"{link.name}, a port of {bridge.name}, has no carrier")
+    if link.hairpin != hairpin:
+        raise fault(f"{link.name}: hairpin mode is {'on' if link.hairpin else 'off'}")
+
+
+def addresses(namespace: Namespace, link: str, cidrs: Iterable[Cidr]) -> None:
+    """That `link` has every one of `cidrs`, with that prefix length."""
+    there = {found.cidr for found in namespace.rtnl.addresses(namespace.index(link))}
+    for cidr in cidrs:
+        if cidr not in there:
+            where = f" in {namespace.path}" if namespace.path else ""
+            raise fault(f"{link}{where} does not have the address {cidr}")
+
+
+def routes(namespace: Namespace, link: str, wanted: Iterable[Route], ips: Sequence[Ip]) -> None:
+    """That every route leads out of `link`. One that says no table may be in any: a later plugin may have moved it."""
+    index = namespace.index(link)
+    known = [found for family in (AF_INET, AF_INET6) for found in namespace.rtnl.routes(index, family)]
+    for route in effective(wanted, ips):
+        as_made = resolve(route, index)
+        same_way = [found for found in known if (found.dst, found.gw) == (as_made.dst.network, as_made.gw)]
+        if not any(not route.table or found.table == route.table for found in same_way):
+            way = f" via {route.gw}" if route.gw else ""
+            raise fault(f"there is no route to {route.dst}{way} by {link} in {namespace.path}")
+
+
+def gateways(host: Namespace, bridge: str, ips: Iterable[Ip]) -> None:
+    """That `bridge` has the gateways' addresses, and the host passes packets on."""
+    ips = tuple(ips)
+    addresses(host, bridge, [Cidr(ip.gateway, ip.address.length) for ip in ips if ip.gateway])
+    for family in families(ips):
+        if read_sysctl(host, FORWARDING[family]) == "0":
+            raise fault(
+                f"{FORWARDING[family]} is 0", f"`sysctl -w {FORWARDING[family]}=1` has the host pass packets on"
+            )
