@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from _struct import pack
 from binascii import crc32
-from struct import pack
 
 PATH = "/run/minirt/cni.lock"
 _NETWORKS = 1 << 32  # the networks' bytes begin behind the containers'
