@@ -7,6 +7,7 @@ On the unified hierarchy (cgroups(7), version 2) there is one, on version 1 and 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 
@@ -24,8 +25,11 @@ def hierarchies() -> list[str]:
 def make() -> dict[str, str]:
     """A group in each hierarchy: its path, by the root that it is to be shown at."""
     made = {root: f"{root}/minirt-test-{os.getpid()}" for root in hierarchies()}
-    for path in made.values():
+    for root, path in made.items():
         os.makedirs(path, exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):  # on version 1 empty at first, and nothing can be put in then
+            if os.path.exists(f"{root}/{name}"):
+                shutil.copyfile(f"{root}/{name}", f"{path}/{name}")
     return made
 
 

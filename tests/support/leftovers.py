@@ -89,8 +89,8 @@ def nftables(run: Run) -> Iterator[str]:
 def _element(element: Any) -> str:
     """An element's key, and what a map gives for it, as `nft -j` shows them, made flat."""
     if isinstance(element, dict):
-        (value,) = element.values()
-        return _element(value.get("val", value) if isinstance(value, dict) else value)
+        element = element["elem"]["val"] if "elem" in element else list(element.values())
+        return _element(element)
     if isinstance(element, list):
         return " ".join(_element(part) for part in element)
     return str(element)
