@@ -248,16 +248,18 @@ class ReadOnly(KernelStep):
 
 
 @record
-class ReadOnlyRoot(KernelStep):
-    """The root itself; what is mounted on it keeps its own mode."""
+class Freeze(KernelStep):
+    """A mount as it is becomes read-only; what is mounted on it keeps its own mode."""
+
+    target: str
 
     def describe(self) -> str:
-        return f"mount -o remount,bind,ro {ROOT}"
+        return f"mount -o remount,bind,ro {outside(self.target)}"
 
     def change(self) -> None:
-        root = look_up("/")
-        sys.mount_setattr(root, sys.MOUNT_ATTR_RDONLY)
-        os.close(root)
+        place = look_up(self.target, _NO_LINKS)
+        sys.mount_setattr(place, sys.MOUNT_ATTR_RDONLY)
+        os.close(place)
 
 
 @record

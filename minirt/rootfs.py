@@ -19,13 +19,13 @@ from minirt.mounts import (
     Bind,
     BindRoot,
     Detach,
+    Freeze,
     Link,
     MaskFile,
     Mount,
     Node,
     Pivot,
     ReadOnly,
-    ReadOnlyRoot,
     Stage,
     missing_source,
 )
@@ -130,7 +130,7 @@ def steps(rootfs: Rootfs, cgroup: NoCgroup, exists: Callable[[str], bool] = os.p
         *(Mount("tmpfs", path, ("ro",)) for path in _MASKED_DIRECTORIES if exists(path)),
         *(MaskFile(path) for path in _MASKED_FILES if exists(path)),
         *(ReadOnly(path) for path in _READ_ONLY if exists(path)),
-        *((ReadOnlyRoot(),) if rootfs.read_only else ()),
+        *((Freeze("/"),) if rootfs.read_only else ()),
         Pivot(),
     )
 
@@ -166,6 +166,7 @@ def _cgroup_view(cgroup: NoCgroup) -> Iterator[Step]:
         yield Mount("tmpfs", CGROUP_MOUNT, (*_PRIVATE, "mode=755"))
         for name in cgroup.hierarchies:
             yield Mount("cgroup", f"{CGROUP_MOUNT}/{name}", ("ro", *_PRIVATE, name))
+        yield Freeze(CGROUP_MOUNT)
 
 
 def _volumes(volumes: tuple[Volume, ...]) -> list[Bind]:

@@ -1,0 +1,210 @@
+"""The last steps of a process before it becomes the workload, the same for process 1 and for `exec`.
+
+They run inside the container, as root until `become`, and read nothing of the host any more: a module imported here
+would come from the container's files, with the host's rights. Order matters: bounding set, groups, user, capabilities
+(capabilities(7)); the command is looked up as the user who is to execute it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EACCES, EINVAL, ELOOP, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM
+
+from cni_plugins.spec.record import record
+from minirt import caps, sys, user
+from minirt.errors import CommandNotExecutable, CommandNotFound, SetupFailed, because
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TERM = "xterm"
+
+_UMASK = 0o022
+_MOST_INTERPRETERS = 5  # as many `#!` lines in a row as the kernel follows
+_FIRST_LINE = 256  # BINPRM_BUF_SIZE
+
+
+@record
+class Process:
+    """A command and who runs it. `user` is USER[:GROUP] or empty; `size` is rows and columns of the terminal."""
+
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    terminal: bool = False
+    size: tuple[int, int] = (0, 0)
+
+
+@record
+class Command:
+    """What is to be executed, all questions answered."""
+
+    path: str
+    args: tuple[str, ...]
+    env: dict[str, str]
+
+
+def environment(given: tuple[tuple[str, str], ...], hostname: str, home: str, terminal: bool) -> dict[str, str]:
+    """What the workload finds in its environment: what docker sets, then what was asked for. Nothing of ours."""
+    env = {"PATH": PATH, "HOSTNAME": hostname, "HOME": home}
+    if terminal:
+        env["TERM"] = TERM
+    return env | dict(given)
+
+
+def reset() -> None:
+    """Undo what an interpreter, or whoever started it, does to a process: handlers, ignored signals, mask, umask.
+
+    Python ignores SIGPIPE and SIGXFSZ, and both would stay ignored by whatever is executed.
+    """
+    for number in _signal.valid_signals():
+        try:
+            _signal.signal(number, _signal.SIG_DFL)
+        except OSError as error:
+            if error.errno != EINVAL:  # KILL and STOP
+                raise
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    os.umask(_UMASK)
+    try:
+        sys.join_session_keyring()
+    except OSError as error:
+        if error.errno not in (ENOSYS, EPERM):  # a kernel without keys, or a sandbox around us
+            raise
+
+
+def settle(process: Process, owned: tuple[int, ...]) -> Command:
+    """Become the user of `process` in its directory, without the rights it must not have; find its command.
+
+    `owned` are descriptors of ours that the user is to own: the workload's terminal, or pipes to us. Raises UsageError,
+    NotFound (the user), CommandNotFound, CommandNotExecutable, SetupFailed, OSError.
+    """
+    person = user.resolve(process.user, user.read(user.PASSWD), user.read(user.GROUP))
+    if person.uid:
+        for fd in owned:
+            os.fchown(fd, person.uid, -1)
+    late = not _enter(process.cwd)
+    _become(person)
+    if late and not _enter(process.cwd):
+        raise SetupFailed(f"working directory {process.cwd!r}: permission denied")
+    env = environment(process.env, os.uname().nodename, person.home, process.terminal)
+    return Command(find(process.args[0], env.get("PATH", PATH)), process.args, env)
+
+
+def _enter(path: str) -> bool:
+    """Change to `path`, which is made if missing. False when root may not (a network file system: the user may)."""
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        os.chdir(path)
+        inside = os.getcwd()
+    except PermissionError:
+        return False
+    except OSError as error:
+        raise SetupFailed(f"working directory {path!r}: {because(error)}", "choose another with --workdir") from error
+    # A directory outside our root, reached through a descriptor in /proc, would read "(unreachable)" (CVE-2024-21626).
+    if not inside.startswith("/"):
+        raise SetupFailed(f"working directory {path!r} is not inside the container")
+    return True
+
+
+def _become(person: user.User) -> None:
+    kept = caps.mask(caps.DEFAULT)
+    caps.bound(kept)
+    os.setgroups(person.groups)
+    os.setresgid(person.gid, person.gid, person.gid)
+    os.setresuid(person.uid, person.uid, person.uid)
+    caps.keep(kept)
+    caps.conceal()  # a change of user or of rights sets both anew
+    caps.die_with_parent(_signal.SIGKILL)
+
+
+def find(name: str, path: str) -> str:
+    """The file that `name` means: itself if it has a slash, else the first executable one in `path`.
+
+    Raises CommandNotFound, CommandNotExecutable.
+    """
+    if "/" in name:
+        _check(name, name)
+        return name
+    refused: CommandNotExecutable | None = None
+    for directory in filter(None, path.split(":")):
+        try:
+            _check(f"{directory}/{name}", name)
+        except CommandNotFound:
+            continue
+        except CommandNotExecutable as error:
+            refused = refused or error
+        else:
+            return f"{directory}/{name}"
+    raise refused or CommandNotFound(
+        f"no command {name!r} in the container" if name else "the command is empty", f"PATH there is {path}"
+    )
+
+
+def _check(path: str, name: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in (ENOENT, ENOTDIR):
+            raise CommandNotFound(f"no command {name!r} in the container") from None
+        raise CommandNotExecutable(f"cannot execute {name!r}: {because(error)}") from None
+    if stat.S_ISDIR(mode):
+        raise CommandNotExecutable(f"cannot execute {path!r}: it is a directory")
+    if not stat.S_ISREG(mode) or not os.access(path, os.X_OK):
+        raise CommandNotExecutable(f"cannot execute {path!r}: permission denied", "is its x bit set?")
+    _refuse_magic(path, name)
+
+
+def _refuse_magic(path: str, name: str) -> None:
+    """Refuse a program, or interpreter of a script, that is reached through /proc/PID/exe and the like.
+
+    It would be our own interpreter: a file of the host, which the container could then open for writing through its
+    /proc/self/exe (CVE-2019-5736).
+    """
+    for _ in range(_MOST_INTERPRETERS):
+        try:
+            first = _first_line(path)
+        except OSError as error:
+            if error.errno == ELOOP:
+                raise CommandNotExecutable(f"cannot execute {name!r}: {path!r} is a program of the host") from None
+            return  # who may execute it and not read it is not root, and cannot write to the host's programs either
+        words = first[2:].split(maxsplit=1)
+        if not first.startswith(b"#!") or not words:
+            return
+        path = os.fsdecode(words[0])
+
+
+def _first_line(path: str) -> bytes:
+    fd = sys.openat2(sys.AT_FDCWD, path, os.O_RDONLY | os.O_NONBLOCK, sys.RESOLVE_NO_MAGICLINKS)
+    try:
+        return os.read(fd, _FIRST_LINE).split(b"\n", 1)[0]
+    finally:
+        os.close(fd)
+
+
+def execute(command: Command) -> None:
+    """Become the command. Only returns by CommandNotFound or CommandNotExecutable."""
+    _refuse_magic(command.path, command.args[0])
+    sys.close_range(3, -1, sys.CLOSE_RANGE_CLOEXEC)
+    try:
+        os.execve(command.path, command.args, command.env)  # noqa: S606
+    except OSError as error:
+        raise _refusal(command, error) from None
+
+
+def _refusal(command: Command, error: OSError) -> CommandNotExecutable | CommandNotFound:
+    name = command.args[0]
+    if error.errno == ENOENT:
+        return CommandNotFound(
+            f"cannot execute {name!r}: what it needs to run is missing", "its #! interpreter, or its dynamic loader"
+        )
+    hints = {
+        ENOEXEC: "it has no #! line, or was built for another architecture",
+        EACCES: "the file and its interpreter need their x bits, on a mount without noexec",
+    }
+    return CommandNotExecutable(f"cannot execute {name!r}: {because(error)}", hints.get(error.errno or 0, ""))
