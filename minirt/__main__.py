@@ -8,7 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.cli.verb import Verb
+
 VERSION = "0.1.0"
+SEE_DEBUG = "this should not happen; 'minirt --debug …' shows where it did"
 
 
 def main() -> None:
@@ -17,56 +22,61 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        code = code or 141  # as a shell reports a program that SIGPIPE ended
+        code = code or 141
     # Nothing is left to tidy: skipping the interpreter's own taking-apart saves 1 to 2 ms.
     os._exit(code)
 
 
 def run(argv: list[str]) -> int:
     """The exit code of `minirt ARGV…`; failures are printed to standard error, with a hint."""
-    from minirt.cli import settings
-    from minirt.errors import MinirtError
+    from minirt.cli import settings, verbs
 
     argv = settings.take(argv)
     if argv == ["--version"]:
         print(f"minirt {VERSION}")
         return 0
-    try:
-        return _dispatch(argv)
-    except MinirtError as error:
-        failure: BaseException = error
-        code = error.exit_code
-    except KeyboardInterrupt as error:
-        failure, code = error, 130
-    except BrokenPipeError as error:
-        failure, code = error, 141
-    if settings.debug:
-        import traceback
-
-        traceback.print_exception(failure)
-    if isinstance(failure, MinirtError):
-        failure.show()
-    return code
-
-
-def _dispatch(argv: list[str]) -> int:
-    from minirt.cli import verb as reading
-    from minirt.cli import verbs
-    from minirt.errors import UsageError
-
     found = verbs.split(argv)
+    try:
+        return _dispatch(argv, found)
+    except BaseException as error:
+        if settings.debug:
+            import traceback
+
+            traceback.print_exc()
+        return _tell(error, found[0].failure if found else 2)
+
+
+def _tell(error: BaseException, failure: int) -> int:
+    """Print what went wrong, and give the exit code; `failure` is the verb's own where the error has none to say."""
+    from minirt.cli.output import show_error
+    from minirt.errors import MinirtError, because
+
+    match error:
+        case MinirtError():
+            show_error(error)
+            return failure if error.exit_code == MinirtError.exit_code else error.exit_code
+        case BrokenPipeError():
+            return 141  # as a shell reports a program that SIGPIPE ended
+        case OSError():
+            show_error(MinirtError(f"{error.filename or 'the kernel'}: {because(error)}", SEE_DEBUG))
+        case Exception():
+            show_error(MinirtError(f"{type(error).__name__}: {error}", SEE_DEBUG))
+        case _:  # a signal that ended us: ctrl-C, or one that came while a container was being set up
+            return getattr(error, "exit_code", 130)
+    return failure
+
+
+def _dispatch(argv: list[str], found: tuple[Verb, list[str]] | None) -> int:
     if found is not None:
+        from minirt.cli.verb import read
+
         verb, words = found
-        values = reading.read(verb, words)
+        values = read(verb, words)
         if values is not None:
             return verb.body(values)
     from minirt.cli import clicked
 
-    try:
-        return clicked.run(argv, VERSION)
-    except UsageError as error:
-        error.exit_code = found[0].failure if found else 2
-        raise
+    return clicked.run(argv, VERSION)
 
 
 if __name__ == "__main__":

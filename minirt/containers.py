@@ -15,9 +15,10 @@ import os
 import select
 import time
 
-from minirt import streams
+from minirt import cgroup, join, streams
 from minirt.errors import Conflict, MinirtError, NotFound
 from minirt.monitor import in_background
+from minirt.process import Process
 from minirt.sandbox import Sandbox
 from minirt.signals import signal
 from minirt.state import EXITED, RUNNING, boot_id, start_time
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from minirt.child import Child
     from minirt.cni.operations import Cni
     from minirt.files import Lock
     from minirt.spec import ContainerSpec
@@ -140,10 +142,9 @@ class Containers:
         flow = Streams(record.spec, self.store.path(record.id, "log"), attached)
         try:
             with interrupting():
-                init = box.up(flow, self._notice)
+                child = box.up(flow, self._notice)
                 ready()
-                with forwarding(init.pidfd), flow.terminal(init.tty_master):
-                    code = until_end(init.pid, init.pidfd, flow.pumps(init.tty_master))
+                code = _watch(child, flow)
         except BaseException as error:
             with deaf():
                 self._finish(box, LOST, str(error), keep=True)
@@ -167,6 +168,27 @@ class Containers:
             box.change(status=EXITED, exit_code=code, finished=time.time(), pid=0, pid_start=0, error=error)
 
     # --- while it lives ----------------------------------------------------------------------------------------------
+
+    def execute(self, reference: str, asked: ContainerSpec) -> int:
+        """Run another process in the container; its exit code. What `asked` leaves open is as the container's own."""
+        record = self.find(reference)
+        streams.check(asked)
+        pidfd = self._process(record)
+        flow = Streams(asked, "", attached=True)
+        process = Process(
+            asked.args,
+            record.spec.env + asked.env,
+            asked.workdir or record.spec.workdir,
+            asked.user or record.spec.user,
+            asked.tty,
+            flow.size,
+        )
+        try:
+            child = join.execute(pidfd, process, cgroup.of(record.id), flow.stdin, flow.stdout, flow.stderr)
+        finally:
+            os.close(pidfd)
+            flow.given()
+        return _watch(child, flow)
 
     def kill(self, reference: str, number: int) -> None:
         """Send a signal to the first process. Raises Conflict when it does not run."""
@@ -230,6 +252,12 @@ class Containers:
             finally:
                 if not box.record.attached:
                     self.store.remove(box.record)
+
+
+def _watch(child: Child, flow: Streams) -> int:
+    """Pass signals, keys and output on until the child has ended; its exit code."""
+    with forwarding(child.pidfd), flow.terminal(child.terminal):
+        return until_end(child.pid, child.pidfd, flow.pumps(child.terminal))
 
 
 def _end(pidfd: int, number: int, grace: float) -> None:

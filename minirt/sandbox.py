@@ -23,12 +23,13 @@ from cni_plugins.spec import convert
 from cni_plugins.spec.config import parse_list
 from cni_plugins.spec.record import replace
 from cni_plugins.spec.steps import Plan
-from minirt import cgroup, files, namespaces, netfiles, networks
+from minirt import cgroup, files, init, namespaces, netfiles, networks
 from minirt.cni.request import Attachment
-from minirt.errors import Conflict, MinirtError
-from minirt.init import launch
+from minirt.errors import Conflict, MinirtError, NotFound
+from minirt.process import Process
+from minirt.rootfs import Rootfs
 from minirt.signals import signal
-from minirt.spec import HOST, NONE, OF_CONTAINER, OF_PATH
+from minirt.spec import HOST, HOST_IMAGE, NONE, OF_CONTAINER, OF_PATH, Volume
 from minirt.state import RUNNING, Attached, boot_id, start_time
 
 TYPE_CHECKING = False
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.spec.result import Result
+    from minirt.cgroup import NoCgroup
+    from minirt.child import Child
     from minirt.cni.operations import Cni
-    from minirt.init import Init
     from minirt.state import Record, Store
     from minirt.streams import Streams
 
@@ -60,7 +62,7 @@ class Sandbox:
 
     # --- up ----------------------------------------------------------------------------------------------------------
 
-    def up(self, streams: Streams, notice: Callable[[str], None]) -> Init:
+    def up(self, streams: Streams, notice: Callable[[str], None]) -> Child:
         """Make everything, and start the workload. Raises MinirtError; the caller then calls `down`."""
         netns = self._namespace()
         selection = networks.select(self.record.spec, self.record.id, netns)
@@ -70,18 +72,38 @@ class Sandbox:
         self.change(netns=netns, attached=planned, boot_id=boot_id(), error="")
         if self._owns_namespace():
             Plan().do(*namespaces.network_steps(self.record.id))
+        group = cgroup.of(self.record.id)
+        Plan().do(*group.steps())
         self._write_netfiles(())
-        init = launch(self._process(), streams.stdin, streams.stdout, streams.stderr)
+        child = init.launch(self._init(group, streams.size), streams.stdin, streams.stdout, streams.stderr)
         try:
             streams.given()
             self._connect(selection.attachments)
-            init.wait_ready()
-            self.change(status=RUNNING, pid=init.pid, pid_start=start_time(init.pid), started=time.time())
-            init.go()
+            child.wait_ready()
+            self.change(status=RUNNING, pid=child.pid, pid_start=start_time(child.pid), started=time.time())
+            child.go()
         except BaseException:
-            init.kill()
+            child.kill()
             raise
-        return init
+        return child
+
+    def _init(self, group: NoCgroup, size: tuple[int, int]) -> init.Spec:
+        """Process 1 as `init` needs to know it. Raises NotFound for an image that there is not."""
+        spec = self.record.spec
+        if not spec.rootfs and spec.image != HOST_IMAGE:
+            raise NotFound(
+                f"no image {spec.image!r}",
+                f"the one image that is built in is {HOST_IMAGE!r}, this machine's own files; "
+                "with --rootfs, IMAGE is a directory",
+            )
+        etc = tuple(Volume(self._netfile(name), f"/etc/{name}") for name in netfiles.NAMES)
+        return init.Spec(
+            Process(spec.args, spec.env, spec.workdir, spec.user, spec.tty, size),
+            Rootfs(os.path.abspath(spec.image) if spec.rootfs else "", spec.read_only, etc + spec.volumes),
+            self.hostname,
+            self.record.netns,
+            group,
+        )
 
     def _connect(self, attachments: Sequence[Attachment]) -> None:
         """ADD every network, and tell the container what came of it."""
@@ -162,7 +184,7 @@ class Sandbox:
             failure = error
         if self._owns_namespace() and self.record.netns:
             namespaces.remove_network(self.record.id)
-        cgroup.remove(self.record.id)
+        cgroup.of(self.record.id).remove()
         self.record = replace(self.record, attached=(), netns="")
         if failure is not None:
             raise failure

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEFAULT_COMMAND = ("/bin/sh",)
+HOST_IMAGE = "host"  # this machine's own files
 PROTOCOLS = ("tcp", "udp", "sctp")
 # Words of --network that name no network list (docker's and podman's).
 NONE, HOST, OF_CONTAINER, OF_PATH = "none", "host", "container:", "ns:"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Streams:
-    """`stdin`, `stdout`, `stderr` are for the child; `log` is the path of the container's log.
+    """`stdin`, `stdout`, `stderr` are for the child; `log` is the path of the container's log, empty for none.
 
     `attached` says that the caller stays: its own streams take part.
     """
@@ -28,13 +28,15 @@ class Streams:
         self._terminal = spec.tty
         self._attached = attached
         self._interactive = spec.interactive
-        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._log = os.open(log, flags, 0o600) if log else -1
         self._null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        self._sources: dict[str, int] = {}
+        self._sources: list[tuple[str, int, int]] = []  # a stream's name, our end of it, where it goes
+        self.size = tty.size_of(0) if spec.tty and attached else (0, 0)
         self._kept = -1
         self.stdin = self._stdin()
-        self.stdout = self._null if spec.tty else self._pipe("stdout")
-        self.stderr = self._null if spec.tty else self._pipe("stderr")
+        self.stdout = self._null if spec.tty else self._pipe("stdout", 1)
+        self.stderr = self._null if spec.tty else self._pipe("stderr", 2)
 
     def _stdin(self) -> int:
         if not self._interactive or self._terminal:
@@ -45,8 +47,9 @@ class Streams:
         reader, self._kept = os.pipe()
         return reader
 
-    def _pipe(self, name: str) -> int:
-        self._sources[name], writer = os.pipe()
+    def _pipe(self, name: str, out: int) -> int:
+        reader, writer = os.pipe()
+        self._sources.append((name, reader, out))
         return writer
 
     def given(self) -> None:
@@ -57,19 +60,29 @@ class Streams:
     def pumps(self, master: int) -> list[Pump]:
         """What moves the output, and the keyboard's input; `master` is the terminal's, -1 without one."""
         if not self._terminal:
-            outs = {"stdout": 1, "stderr": 2} if self._attached else {}
-            return [
-                Pump(source, Writer(self._log, name), outs.get(name, -1)) for name, source in self._sources.items()
-            ]
-        pumps = [Pump(master, Writer(self._log, "stdout"), 1 if self._attached else -1)]
+            return [self._pump(source, name, out) for name, source, out in self._sources]
+        pumps = [self._pump(master, "stdout", 1)]
         if self._attached and self._interactive:
             pumps.append(Keyboard(0, out=os.dup(master)))
         return pumps
 
+    def _pump(self, source: int, name: str, out: int) -> Pump:
+        log = Writer(self._log, name) if self._log >= 0 else None
+        return Pump(source, log, out if self._attached else -1)
 
-    def terminal(self, master: int) -> RawTerminal:
-        """The caller's terminal raw, and its size passed on, while the block runs; nothing without one."""
-        return tty.RawTerminal(0 if self._terminal and self._attached and os.isatty(0) else -1, master)
+    def terminal(self, master: int) -> tty.Raw | NoTerminal:
+        """The caller's terminal made transparent while the block runs, where it takes part."""
+        return tty.Raw(0, master) if any(self.size) else NoTerminal()
+
+
+class NoTerminal:
+    """The null object: nothing of the caller's takes part."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def check(spec: ContainerSpec) -> None:

@@ -7,7 +7,7 @@ import os
 from minirt.cli import engine
 from minirt.cli.output import need_root
 from minirt.cli.verb import EXIT_CODES, MANY, VALUE, Argument, Option, Verb
-from minirt.spec import parse_env
+from minirt.spec import ContainerSpec, parse_env
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 def execute(values: dict[str, Any]) -> int:
     need_root("exec")
-    return engine.make().execute(
-        values["container"],
-        values["command"],
+    asked = ContainerSpec(
+        image="",
+        args=values["command"],
         env=tuple(pair for text in values["env"] for pair in parse_env(text, os.environ)),
         workdir=values["workdir"] or "",
         user=values["user"] or "",
         tty=values["tty"],
         interactive=values["interactive"],
     )
+    return engine.make().execute(values["container"], asked)
 
 
 EXEC = Verb(

@@ -16,6 +16,7 @@ from minirt.state import EXITED, RUNNING, SHORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minirt.state import Record
@@ -31,10 +32,10 @@ def _matches(record: Record, filters: tuple[str, ...]) -> bool:
         if key not in FILTERS or not equals:
             raise UsageError(f"invalid filter {text!r}", f"KEY=VALUE, KEY being one of {', '.join(FILTERS)}")
         wanted.setdefault(key, []).append(value)
-    tests = {
+    tests: dict[str, Callable[[str], bool]] = {
         "id": record.id.startswith,
         "name": lambda value: value in record.name,
-        "status": record.status.__eq__,
+        "status": lambda value: value == record.status,
         "network": lambda value: value in report.networks(record),
     }
     return all(any(tests[key](value) for value in values) for key, values in wanted.items())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def install(values: dict[str, Any]) -> int:
-    for path in executor.install(values["directory"] or executor.BUNDLED, force=values["force"]):
+    for path in executor.install(values["directory"] or executor.bundled(), force=values["force"]):
         print(path)
     return 0
 

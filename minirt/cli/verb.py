@@ -92,15 +92,14 @@ def read(verb: Verb, words: Sequence[str]) -> dict[str, Any] | None:
 def _take(options: dict[str, Option], word: str, rest: list[str], values: dict[str, Any]) -> bool:
     """Read one word of options, and its value from `rest` (a stack) where it has one. False: not understood."""
     if word.startswith("--"):
-        name, equals, attached = word.partition("=")
-        return _set(options.get(name), attached if equals else None, rest, values)
+        name, equals, value = word.partition("=")
+        return _set(options.get(name), value if equals else None, rest, values)
     for index, letter in enumerate(word[1:], 2):
         option = options.get(f"-{letter}")
-        attached = word[index:] or None
         if option is not None and option.kind == FLAG:
             values[option.key] = True
         else:  # the rest of the word is the option's value
-            return _set(option, attached, rest, values)
+            return _set(option, word[index:] or None, rest, values)
     return True
 
 
