@@ -40,7 +40,7 @@ def network(name: str) -> str:
 def ifname(name: str) -> str:
     if not name:
         problem = "it is empty"
-    elif len(name.encode()) > MAX_IFNAME:
+    elif len(name.encode(errors="surrogateescape")) > MAX_IFNAME:  # an environment's bytes may be no UTF-8
         problem = f"it is longer than {MAX_IFNAME} bytes"
     elif name in (".", ".."):
         problem = "'.' and '..' are not names"
