@@ -246,13 +246,13 @@ def _ends(request: Request, config: Config, host: Namespace, inside: Namespace) 
 
 def _refuse_twice(request: Request, ends: Ends) -> None:
     """Before anything is done, and before IPAM is asked: whose failed ADD would take back what the first one got."""
-    if ends.inside.rtnl.link(ends.ifname) is not None:
+    if ends.inside.link(ends.ifname) is not None:
         raise CniError(
             INTERNAL,
             f"{request.netns} already has an interface {ends.ifname}",
             "an attachment is added once; DEL takes it down",
         )
-    port = ends.host.rtnl.link(ends.port)
+    port = ends.host.link(ends.port)
     if port is not None:
         whose = f"it is {port.alias!r}" if port.alias else "it is nobody's that we know"
         raise CniError(INTERNAL, f"the host already has a link {port.name}, which this attachment needs", whose)
@@ -273,7 +273,7 @@ def _connect(plan: Plan, config: Config, ends: Ends) -> Found:
 
 
 def _found(config: Config, host: Namespace) -> Found:
-    bridge = host.rtnl.link(config.bridge)
+    bridge = host.link(config.bridge)
     if bridge is None or not config.gateway:
         return Found(bridge)
     return Found(bridge, tuple(address.cidr for address in host.rtnl.addresses(bridge.index)))
@@ -292,7 +292,7 @@ def _subnets(result: Result) -> tuple[Cidr, ...]:
 def _result(request: Request, config: Config, ends: Ends, result: Result) -> Result:
     """What was made, as the kernel has it now: frames pass, and the neighbours know."""
     port = wait_running(ends.host, ends.port)
-    bridge = ends.host.rtnl.link(config.bridge)
+    bridge = ends.host.link(config.bridge)
     if port is None or bridge is None or port.master != bridge.index:
         raise CniError(INTERNAL, f"{ends.port} is no port of {config.bridge} any more: somebody took it away")
     if not port.running:
@@ -329,14 +329,14 @@ def delete(request: Request) -> None:
 def _delete_link(request: Request) -> None:
     """By its name on the host, which needs no namespace; one that another bridge plugin made, from inside."""
     with Namespace() as host:
-        port = host.rtnl.link(naming.host_link(*_who(request)))
+        port = host.link(naming.host_link(*_who(request)))
         if port is not None and port.alias == naming.alias(*_who(request)):
             DeleteLink(host, port.name).apply()
             return
     inside = sandbox_left(request.netns)
     if inside is not None:
         with inside:
-            link = inside.rtnl.link(request.ifname)
+            link = inside.link(request.ifname)
             if link is not None and link.kind == "veth":
                 DeleteLink(inside, link.name).apply()
 

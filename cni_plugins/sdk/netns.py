@@ -13,6 +13,10 @@ from fcntl import ioctl
 from cni_plugins.sdk.rtnl import Rtnl
 from cni_plugins.spec.errors import INVALID_NETNS, CniError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_plugins.sdk.rtnl import Link
+
 CLONE_NEWNET = 0x40000000
 EINVAL, ENODEV, ENOTTY = 22, 19, 25
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h: which kind of namespace a descriptor is
@@ -76,13 +80,17 @@ class Namespace:
             os.close(self._fd)
             self._fd = -1
 
+    def link(self, name: str) -> Link | None:
+        """The link of that name, or None. Raises OSError."""
+        found = self.rtnl.link(name)
+        if found is not None:
+            self._indexes[name] = found.index
+        return found
+
     def index(self, name: str) -> int:
-        """The number of the link of that name; the kernel is asked once. Raises OSError ENODEV that names it."""
-        if name not in self._indexes:
-            link = self.rtnl.link(name)
-            if link is None:
-                raise OSError(ENODEV, f"there is no link {name!r}" + (f" in {self.path}" if self.path else ""))
-            self._indexes[name] = link.index
+        """The number of the link of that name, as it was last seen. Raises OSError ENODEV that names it."""
+        if name not in self._indexes and self.link(name) is None:
+            raise OSError(ENODEV, f"there is no link {name!r}" + (f" in {self.path}" if self.path else ""))
         return self._indexes[name]
 
     def forget(self, name: str) -> None:

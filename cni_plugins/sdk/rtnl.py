@@ -87,7 +87,7 @@ class Link:
     peer: int = 0
     operstate: int = 0
     alias: str = ""
-    port: dict[int, bytes] = {}  # noqa: RUF012  # a record's fields are frozen; IFLA_BRPORT_* when it is a bridge's port
+    port: bytes = b""  # IFLA_BRPORT_* attributes, when it is a bridge's port
 
     @property
     def up(self) -> bool:
@@ -104,7 +104,7 @@ class Link:
 
     @property
     def hairpin(self) -> bool:
-        return bool(integer(self.port.get(IFLA_BRPORT_MODE)))
+        return bool(integer(attributes(self.port).get(IFLA_BRPORT_MODE)))
 
 
 @record
@@ -140,7 +140,7 @@ def read_link(message: Message) -> Link:
         integer(found.get(IFLA_LINK)),
         integer(found.get(IFLA_OPERSTATE)),
         string(found.get(IFLA_IFALIAS)),
-        attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")),
+        info.get(IFLA_INFO_SLAVE_DATA, b""),
     )
 
 

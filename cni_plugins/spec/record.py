@@ -25,6 +25,9 @@ class _Methods:
     def __init__(self, *values: Any, **named: Any) -> None:
         cls = type(self)
         names = cls.__match_args__
+        if len(values) == len(names) and not named:  # the usual way, at a third of the price
+            self.__dict__.update(zip(names, values, strict=True))
+            return
         given = dict(zip(names, values, strict=False))
         if len(values) > len(names) or given.keys() & named.keys():
             raise TypeError(f"{cls.__name__} got more values than fields, or a field twice")
