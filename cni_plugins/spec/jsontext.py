@@ -47,7 +47,7 @@ def loads(source: bytes | str) -> Any:
     """The value that `source` spells. Raises JsonError."""
     if isinstance(source, bytes):
         try:
-            text = source.decode("utf-8-sig")
+            text = source.decode().removeprefix("\ufeff")  # the codec utf-8-sig is a module more to load
         except UnicodeDecodeError as error:
             before = source[: error.start].decode(errors="replace")
             raise JsonError(f"not UTF-8: {error.reason}", before, len(before)) from None

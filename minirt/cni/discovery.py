@@ -151,7 +151,7 @@ def _read(path: str) -> str:
         raise ConfigError("not an ordinary file", where=path)
     try:
         source = files.read(path)
-        return source.decode("utf-8-sig")
+        return source.decode().removeprefix("\ufeff")
     except OSError as error:
         raise ConfigError(f"cannot read it: {because(error)}", where=path) from error
     except UnicodeDecodeError as error:
