@@ -117,8 +117,9 @@ class Containers:
         return self._live(record, attached=True)
 
     def start_detached(self, reference: str) -> None:
-        """Run a container that has stopped again, in the background."""
-        self._leave_behind(*self._take_stopped(reference))
+        """Run a container that has stopped again, in the background; one that runs is no error."""
+        if self.find(reference).status != RUNNING:
+            self._leave_behind(*self._take_stopped(reference))
 
     def _take_stopped(self, reference: str) -> tuple[Record, Lock]:
         """A container that does not run, and its lock. Raises Conflict when it runs, or cannot be disconnected."""

@@ -47,6 +47,7 @@ def minirt(machine: Machine) -> Iterator[Command]:
     """The command on the test's own machine; no container may be left over there."""
     command = Command(machine)
     yield command
+    command.end()
     if CONTAINERS.exists():
         left = [path.name for path in CONTAINERS.iterdir()]
         for name in left:

@@ -89,8 +89,15 @@ def run(words: list[str], version: str) -> int:
     try:
         answer = root(version).main(words, prog_name="minirt", standalone_mode=False)
     except click.UsageError as error:
-        where = f"'{error.ctx.command_path} --help' shows what there is" if error.ctx else ""
-        raise UsageError(error.format_message().rstrip(".").replace("No such", "no such"), where) from None
+        message = error.format_message().rstrip(".")
+        hint = f"'{' '.join(['minirt', *_verb_in(words)])} --help' shows what there is"
+        raise UsageError(message[:1].lower() + message[1:], hint) from None
     except click.Abort:
         return 130
     return answer if isinstance(answer, int) else 0
+
+
+def _verb_in(words: list[str]) -> tuple[str, ...]:
+    """The words that name a verb or a group at the beginning of a command line."""
+    known = (tuple(words[:length]) for length in (2, 1))
+    return next((name for name in known if name in verbs.TABLE or name in verbs.GROUPS), ())

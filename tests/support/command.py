@@ -20,6 +20,7 @@ CONTAINERS = Path("/var/lib/minirt/containers")
 # What stays of minirt itself, once all containers are gone.
 FURNITURE = (
     "directory /var/lib/minirt/*",
+    "directory /run/minirt/stage",
     "directory /var/lib/cni/results",
     "file /run/minirt/cni.lock",
     "file /var/lib/cni/networks/*/lock",
@@ -37,6 +38,7 @@ class Command:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self._started: list[subprocess.Popen[str]] = []
         machine.leaves(*FURNITURE, *BRIDGE)
 
     def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -57,8 +59,15 @@ class Command:
         return done.stderr
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start it, and leave it running."""
-        return subprocess.Popen([PROGRAM, *words], text=True, **options)
+        """Start it, and leave it running until the test is over."""
+        process = subprocess.Popen([PROGRAM, *words], text=True, **options)
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Wait for what was started, and close its streams."""
+        for process in self._started:
+            process.communicate(timeout=20)
 
     def inspect(self, reference: str) -> Any:
         return json.loads(self.ok("inspect", reference))[0]

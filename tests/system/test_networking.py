@@ -10,7 +10,7 @@ from support.command import Command, bridge, serving
 from support.machine import Machine
 
 SERVER = ("host", "python3", "-m", "http.server", "-d", "/usr/share/doc", "--bind", "::", "80")
-PING = ("ping", "-c1", "-W2")
+PING = ("busybox", "ping", "-c1", "-W2")
 
 
 @pytest.fixture

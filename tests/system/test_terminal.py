@@ -105,7 +105,7 @@ def test_exec_has_a_terminal_too(minirt: Command) -> None:
 def test_a_terminal_in_the_background_is_logged(minirt: Command) -> None:
     minirt.ok("run", "-dt", "--name", "job", "host", "sh", "-c", "test -t 1 && echo yes")
     minirt.ok("wait", "job")
-    assert minirt.ok("logs", "job") == "yes\r"
+    assert minirt.ok("logs", "job") == "yes"  # universal newlines make one of the terminal's two characters
     minirt.ok("rm", "job")
 
 
