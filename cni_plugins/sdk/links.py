@@ -102,14 +102,10 @@ class AddBridge(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.link_add(self.name, "bridge", mac=self.mac, mtu=self.mtu, up=True)]
 
-    def undo(self) -> None:
-        """Unless another container has been connected to it meanwhile."""
-        link = self.namespace.rtnl.link(self.name)
-        if link is not None and not self.namespace.rtnl.ports(link.index):
-            super().undo()
-
     def opposite(self) -> list[Message]:
-        return [rtmsg.link_delete(self.name)]
+        """Unless another container has been connected to it meanwhile."""
+        link = self.namespace.link(self.name)
+        return [rtmsg.link_delete(link.index)] if link and not self.namespace.rtnl.ports(link.index) else []
 
 
 @record
@@ -245,10 +241,9 @@ class AddSharedAddress(AddAddress):
             if error.errno != EEXIST:
                 raise
 
-    def undo(self) -> None:
-        ports = {link.name for link in self.namespace.rtnl.ports(self.namespace.index(self.link))}
-        if ports <= {self.port}:
-            super().undo()
+    def opposite(self) -> list[Message]:
+        others = {link.name for link in self.namespace.rtnl.ports(self.namespace.index(self.link))} - {self.port}
+        return [] if others else super().opposite()
 
 
 @record
