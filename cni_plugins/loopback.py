@@ -11,7 +11,6 @@ from cni_plugins.sdk.netns import sandbox, sandbox_left
 from cni_plugins.spec.errors import INTERNAL, CniError
 from cni_plugins.spec.ip import parse_network
 from cni_plugins.spec.result import Interface, Ip, Result
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,15 +30,19 @@ def raised(namespace: Namespace) -> SetLink:
 
 
 def add(request: Request) -> Result:
-    with sandbox(request.netns) as namespace, Plan() as plan:
-        plan.do(raised(namespace))
-        addresses = [found.cidr for found in namespace.rtnl.addresses(LO)]
-        _refuse_others(addresses)
+    with sandbox(request.netns) as namespace:
+        _refuse_others(_addresses(namespace))
+        raised(namespace).apply()
         if request.prev_result is not None:
             return request.prev_result
         link = namespace.rtnl.link(LO)
         lo = Interface("lo", "00:00:00:00:00:00", link.mtu if link else 0, request.netns)
-        return Result((lo,), tuple(Ip(cidr, interface=0) for cidr in _first_of_each_family(addresses)))
+        return Result((lo,), tuple(Ip(cidr, interface=0) for cidr in _first_of_each_family(_addresses(namespace))))
+
+
+def _addresses(namespace: Namespace) -> list[Cidr]:
+    """127.0.0.1 and ::1 are not among them before lo is up: the kernel gives them then."""
+    return [found.cidr for found in namespace.rtnl.addresses(LO)]
 
 
 def _refuse_others(addresses: Iterable[Cidr]) -> None:
