@@ -195,6 +195,8 @@ class Store:
 def _owner(text: bytes | None) -> Owner | None:
     """Whose reservation a file's text is; None for one that neither implementation can have written."""
     lines = (text or b"").decode(errors="replace").strip().split("\r\n")
+    if "\0" in lines[-1]:  # what a file system puts where data did not arrive
+        return None
     try:
         return Owner(names.container_id(lines[0]), names.ifname(lines[1]) if len(lines) > 1 else "")
     except CniError:
