@@ -23,7 +23,8 @@ TOOLS = ("mount /run/netns", "directory /run/netns", "directory /run/mount", "fi
 # and records are not among them.
 BRIDGE = ("link cni*", "address * dev cni*")
 TABLES = ("nft table * cni_*", "nft chain * cni_*", "nft rule * cni_*")
-FOLDERS = ("directory /run/*", "directory /var/lib/cni/*", "file /var/lib/cni/networks/*/lock")
+STORES = ("file /var/lib/cni/networks/*/lock", "file /var/lib/cni/networks/*/last_reserved_ip.*")
+FOLDERS = ("directory /run/*", "directory /var/lib/cni/*", *STORES)
 CGROUPS = ("cgroup minirt", "cgroup */minirt")
 SHARED = (*BRIDGE, *TABLES, *FOLDERS, *CGROUPS)
 

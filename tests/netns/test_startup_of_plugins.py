@@ -1,0 +1,56 @@
+"""Start-up is the cost: the modules that a plugin's ADD, CHECK and DEL import, beyond a bare interpreter's.
+
+The plugins run as programs, bridge with host-local forked below it: what both import is counted. See also
+tests/unit/test_startup.py and tests/system/test_startup_of_run.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import leftovers
+from support.machine import Machine
+from support.startup import C_MODULES, budget, imported, plugin
+
+from cni_plugins.sdk import launcher
+
+PLUGINS = "/run/plugins"
+IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.5.0.0/24"}], [{"subnet": "fd00:5::/64"}]]}
+PORTS = {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}
+PREVIOUS = {
+    "cniVersion": "1.0.0",
+    "interfaces": [{"name": "cni-box", "mac": "02:00:00:00:00:01"}, {"name": "eth0", "sandbox": "/run/netns/box"}],
+    "ips": [{"address": "10.5.0.2/24", "gateway": "10.5.0.1", "interface": 1}],
+}
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "bridge": {"bridge": "cni-box", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": IPAM},
+    "host-local": {"ipam": IPAM},
+    "loopback": {},
+    "portmap": {"runtimeConfig": PORTS, "prevResult": PREVIOUS},
+}
+
+# Our own modules, for ADD and for DEL.
+OURS = {"bridge": (46, 46), "host-local": (22, 22), "loopback": (24, 24), "portmap": (35, 35)}
+
+
+@pytest.mark.leaves(*leftovers.SHARED, f"file {PLUGINS}/*", "in netns box: *")
+@pytest.mark.parametrize("name", launcher.NAMES)
+def test_a_plugin_imports_what_its_budget_names(machine: Machine, name: str) -> None:
+    launcher.write(PLUGINS)
+    Path("/run/cni").mkdir()
+    env = {
+        "CNI_CONTAINERID": "box",
+        "CNI_NETNS": machine.netns("box"),
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": PLUGINS,
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    document = {"cniVersion": "1.0.0", "name": "net", "type": name, **CONFIGURATIONS[name]}
+    breaks = {}
+    for command, ours in zip(("ADD", "DEL"), OURS[name], strict=True):
+        found = imported(plugin(name), env | {"CNI_COMMAND": command}, json.dumps(document))
+        breaks[command] = budget(found, C_MODULES, ours)
+    assert breaks == {"ADD": [], "DEL": []}

@@ -1,0 +1,50 @@
+"""Start-up is the cost: the modules that `minirt run` has imported when it calls its first plugin, and at its end.
+
+A plugin that is a shell script keeps what the interpreter has named until then (`-X importtime`, on standard error).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import leftovers
+from support.command import Command
+from support.startup import C_MODULES, MINIRT, PYTHON, bare, budget, names
+
+LOG = Path("/run/imports")
+PLUGIN = f"""#!/bin/sh
+[ "$CNI_COMMAND" = ADD ] && cp {LOG} {LOG}.first && echo '{{"cniVersion": "1.0.0"}}'
+exit 0
+"""
+
+# Our own modules until the first plugin, and until the end with a network of our own plugins.
+UNTIL_PLUGIN, UNTIL_END = 66, 92
+
+
+def _imported(*words: str) -> set[str]:
+    with LOG.open("w") as log:
+        argv = [PYTHON, "-IS", "-X", "importtime", "-c", MINIRT, "run", "--rm", *words]
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=log, timeout=60, check=True)
+    return names(LOG.read_text(encoding="utf-8")) - bare()
+
+
+@pytest.mark.leaves(f"file {LOG}*", "file /run/scripted/*")
+def test_what_run_imports_until_its_first_plugin_is_in_the_budget(
+    minirt: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("/run/scripted").mkdir()
+    Path("/run/scripted/keep").write_text(PLUGIN, encoding="utf-8")
+    Path("/run/scripted/keep").chmod(0o755)
+    minirt.network("scripted", {"type": "keep"})
+    monkeypatch.setenv("CNI_PATH", "/run/scripted")
+    _imported("host", "true")
+    first = names(Path(f"{LOG}.first").read_text(encoding="utf-8")) - bare()
+    assert budget(first, C_MODULES, UNTIL_PLUGIN) == []
+
+
+@pytest.mark.leaves(f"file {LOG}*", *leftovers.SHARED)
+@pytest.mark.usefixtures("minirt")
+def test_what_a_whole_run_imports_is_in_the_budget() -> None:
+    assert budget(_imported("-q", "-p", "8080:80", "host", "true"), C_MODULES, UNTIL_END) == []
