@@ -99,7 +99,7 @@ class LockedFolder:
 
     def _lock(self) -> int:
         while True:
-            os.makedirs(self.path, mode=0o755, exist_ok=True)
+            self._make()
             try:
                 fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -112,6 +112,16 @@ class LockedFolder:
                 os.close(fd)
                 raise
             os.close(fd)  # removed while we waited: what we hold is a ghost
+
+    def _make(self) -> None:
+        """Not by one makedirs, which fails when the folder goes away while it looks."""
+        try:
+            os.mkdir(self.path, 0o755)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
+            self._make()
 
     def __exit__(self, *_error: object) -> None:
         self._depth -= 1
