@@ -9,6 +9,7 @@ from cni_plugins.spec import names
 from cni_plugins.spec.errors import INVALID_CONFIG, UNSUPPORTED_FIELD, CniError
 from cni_plugins.spec.jsontext import dumps
 from cni_plugins.spec.mac import unicast_mac
+from cni_plugins.spec.record import replace
 from cni_plugins.spec.result import dns_from_json
 
 TYPE_CHECKING = False
@@ -54,10 +55,16 @@ def requested_mac(request: Request) -> str:
 
 
 def own_dns(conf: View) -> Dns | None:
-    """The configuration's `dns`, which counts instead of IPAM's when any of its fields is there, be it empty."""
-    view = conf.view("dns")
+    """The configuration's `dns`, which counts instead of IPAM's when any of its fields is there, be it empty.
+
+    Field by field, what the runtime asks for goes before it: the capability `dns` (CONVENTIONS.md), which upstream's
+    plugins honour on Windows only.
+    """
+    asked, view = conf.view("runtimeConfig").view("dns"), conf.view("dns")
     given = any(view.has(key) for key in ("nameservers", "domain", "search", "options"))
-    return dns_from_json(view) if given else None
+    names_of = {"nameservers": "servers", "search": "searches", "options": "options"}
+    wishes = {field: tuple(words) for field, key in names_of.items() if (words := asked.strings(key))}
+    return replace(dns_from_json(view), **wishes) if given or wishes else None
 
 
 def masquerade(conf: View) -> bool:

@@ -111,14 +111,14 @@ def test_the_network_of_the_host_of_a_container_or_at_a_path_is_joined(minirt: C
     assert Path(path).exists()
 
 
-def test_name_servers_go_to_the_network_that_takes_them(minirt: Command) -> None:
-    plugin = bridge("cni-dns", "10.30.0.0/24")
-    plugin["capabilities"] |= {"dns": True}
-    minirt.network("dns", plugin)
-    minirt.machine.leaves("link cni-*", "address * dev cni-*")
+def test_name_servers_go_to_the_network_that_takes_them_and_into_the_resolver(minirt: Command) -> None:
     flags = ("--dns", "192.0.2.53", "--dns-search", "lan", "--dns-option", "ndots:2")
-    text = minirt.ok("run", "--rm", *flags, "host", "cat", "/etc/resolv.conf")
+    minirt.ok("run", "-d", "--name", "web", *flags, "host", "sleep", "600")
+    text = minirt.ok("exec", "web", "cat", "/etc/resolv.conf")
     assert text.splitlines() == ["nameserver 192.0.2.53", "search lan", "options ndots:2"]
+    told = minirt.inspect("web")["NetworkSettings"]["Networks"]["minirt"]["CNIResult"]["dns"]
+    assert told == {"nameservers": ["192.0.2.53"], "search": ["lan"], "options": ["ndots:2"]}
+    minirt.ok("rm", "-f", "web")
 
 
 def test_inspect_shows_what_the_plugins_answered(minirt: Command) -> None:
