@@ -22,7 +22,7 @@ from support import cgroups, leftovers, orphans
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 0x1000, 0x2000, 0x4000, 1 << 18
-PRIVATE_DIRS = ("/run", "/var/lib/cni", "/var/lib/minirt", "/etc/cni", "/opt/cni")
+PRIVATE_DIRS = ("/run", "/var/lib/cni", "/var/lib/minirt", "/etc/cni", "/opt/cni", "/dev/shm")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

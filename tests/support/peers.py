@@ -28,7 +28,7 @@ FURNITURE = (
     *("file /run/peers/*", "directory /run/peers/*", "mount /run/peers/*", "directory /run/crun*", "file /run/crun/*"),
     *("directory /run/containerd*", "file /run/containerd/*", "directory /run/libpod*", "file /run/libpod/*"),
     *("directory /run/lock*", "file /run/lock/*", "directory /run/runc*", "directory /run/user*"),
-    *("cgroup */default", "cgroup */libpod_parent", "cgroup */libpod_parent/conmon"),
+    *("file /dev/shm/libpod_*", "cgroup */default", "cgroup */libpod_parent", "cgroup */libpod_parent/conmon"),
     *(
         "cgroup unified/*",
         "file /opt/cni/bin/*",
@@ -56,8 +56,8 @@ default_ulimits = ["nofile=1024:4096", "nproc=4096:8192"]
 STORAGE_CONF = """
 [storage]
 driver = "overlay"
-graphroot = "/run/peers/graph"
-runroot = "/run/peers/graphrun"
+graphroot = "{home}/graph"
+runroot = "{home}/run"
 """
 
 CONTAINERD_CONF = """
@@ -100,20 +100,22 @@ def _prepare(machine: Machine) -> None:
 class Podman:
     """`podman` with the CNI backend, plugins in `folders`. Calling it runs a command line; the image is `box`."""
 
-    def __init__(self, machine: Machine, folders: Sequence[str]) -> None:
+    def __init__(self, machine: Machine, folders: Sequence[str], name: str = "podman") -> None:
         _prepare(machine)
         self._machine = machine
+        home = Path("/run/peers") / name
+        home.mkdir()
         LISTS.mkdir(parents=True, exist_ok=True)
         plugins = ", ".join(f'"{folder}"' for folder in folders)
-        conf = CONTAINERS_CONF.format(plugins=plugins, lists=LISTS)
-        Path("/run/peers/containers.conf").write_text(conf, encoding="utf-8")
-        Path("/run/peers/storage.conf").write_text(STORAGE_CONF, encoding="utf-8")
-        self._env = os.environ | {
-            "CONTAINERS_CONF": "/run/peers/containers.conf",
-            "CONTAINERS_STORAGE_CONF": "/run/peers/storage.conf",
+        settings = {
+            "CONTAINERS_CONF": (home / "containers.conf", CONTAINERS_CONF.format(plugins=plugins, lists=LISTS)),
+            "CONTAINERS_STORAGE_CONF": (home / "storage.conf", STORAGE_CONF.format(home=home)),
         }
-        machine.run("tar", "-C", str(box()), "-cf", "/run/peers/box.tar", ".")
-        self("import", "--quiet", "/run/peers/box.tar", "box")
+        for path, text in settings.values():
+            path.write_text(text, encoding="utf-8")
+        self._env = os.environ | {variable: str(path) for variable, (path, _) in settings.items()}
+        machine.run("tar", "-C", str(box()), "-cf", str(home / "box.tar"), ".")
+        self("import", "--quiet", str(home / "box.tar"), "box")
 
     def __call__(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self._machine.run("podman", *argv, check=check, env=self._env)
@@ -174,8 +176,8 @@ def _wait_for(path: Path, daemon: subprocess.Popen[bytes], seconds: float = 30.0
         time.sleep(0.02)
 
 
-def bundle(machine: Machine, *command: str) -> str:
-    """An OCI bundle of the box for crun, which joins the network namespace that the caller names in its copy."""
+def bundle(machine: Machine, netns: str, *command: str) -> str:
+    """An OCI bundle for crun: `command` on the box, in the network namespace at a path. Returns its folder."""
     _prepare(machine)
     folder = Path("/run/peers/bundle")
     folder.mkdir()
@@ -183,5 +185,7 @@ def bundle(machine: Machine, *command: str) -> str:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["root"] = {"path": str(box()), "readonly": True}
     config["process"] |= {"args": list(command), "terminal": False, "rlimits": []}
+    kinds = [namespace for namespace in config["linux"]["namespaces"] if namespace["type"] != "network"]
+    config["linux"]["namespaces"] = [*kinds, {"type": "network", "path": netns}]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return str(folder)

@@ -56,18 +56,17 @@ class Topology:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._sockets: list[socket.socket] = []
-        lines = [
-            "link add cni0 type bridge",
-            f"addr add {GATEWAY}/24 dev cni0",
-            f"addr add {GATEWAY6}/64 dev cni0 nodad",
-        ]
-        lines.append("link set cni0 up")
-        self._batch("", lines)
+        machine.leaves("link *", "address *", "route *", "in netns *")  # gone with the machine, and quicker so
+        # Neighbours are asked from link-local addresses, which duplicate detection would hold back for a second.
+        machine.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+        gateways = [f"addr add {GATEWAY}/24 dev cni0", f"addr add {GATEWAY6}/64 dev cni0 nodad"]
+        self._batch("", ["link add cni0 type bridge", *gateways, "link set cni0 up"])
         self.container("a", A, A6)
         self.container("b", B, B6)
         self._neighbour("outside", "wan0", f"{HOST}/24", f"{OUTSIDE}/24", f"{HOST6}/64", f"{OUTSIDE6}/64")
         self._neighbour("far", "wan1", "198.51.100.1/24", f"{FAR}/24")
         machine.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        self.filter_bridge(False)
 
     def __enter__(self) -> Topology:
         return self
@@ -75,7 +74,16 @@ class Topology:
     def __exit__(self, *_: object) -> None:
         for item in self._sockets:
             item.close()
-        self._batch("", ["link del wan0", "link del wan1", "link del cni0"])
+
+    def filter_bridge(self, on: bool) -> None:
+        """Whether frames that stay on the bridge pass the rules for IP, too (br_netfilter, which Kubernetes wants).
+
+        A bridge then sends packets that come back to the port they came from, if that is in hairpin mode.
+        """
+        for family in ("ip", "ip6"):
+            self.machine.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-{family}tables={int(on)}")
+        for name in ("a", "b"):
+            self._batch("", [f"link set veth-{name} type bridge_slave hairpin {'on' if on else 'off'}"])
 
     def _batch(self, netns: str, lines: list[str]) -> None:
         where = ("-n", netns) if netns else ()
@@ -87,7 +95,7 @@ class Topology:
         self._batch("", [f"link add veth-{name} master cni0 up type veth peer name eth0 netns {name}"])
         lines = [f"addr add {address}/24 dev eth0", f"addr add {address6}/64 dev eth0 nodad"]
         lines += ["link set lo up", "link set eth0 up"]
-        lines += [f"route add default via {GATEWAY}", f"-6 route add default via {GATEWAY6}"]
+        lines += [f"route add default via {GATEWAY}", f"route add default via {GATEWAY6}"]
         self._batch(name, lines)
 
     def _neighbour(self, name: str, link: str, *addresses: str) -> None:
@@ -102,7 +110,7 @@ class Topology:
 
     # --- conversations ---------------------------------------------------------------------------------------------
 
-    def socket(self, netns: str, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    def open(self, netns: str, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
         """A socket of the address's family inside a namespace, closed when the topology is."""
         with inside(netns):
             made = socket.socket(family(address), kind)
@@ -111,7 +119,7 @@ class Topology:
         return made
 
     def listen(self, netns: str, address: str, port: int) -> socket.socket:
-        listener = self.socket(netns, address)
+        listener = self.open(netns, address)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen()
@@ -119,7 +127,7 @@ class Topology:
 
     def receive(self, netns: str, address: str, port: int) -> socket.socket:
         """A UDP server."""
-        server = self.socket(netns, address, socket.SOCK_DGRAM)
+        server = self.open(netns, address, socket.SOCK_DGRAM)
         server.bind((address, port))
         return server
 
@@ -128,7 +136,7 @@ class Topology:
 
         Raises OSError when the connection is not made, or made with somebody else.
         """
-        client = self.socket(netns, address)
+        client = self.open(netns, address)
         client.connect((address, port))
         served, peer = listener.accept()
         with served:
@@ -139,7 +147,7 @@ class Topology:
 
     def exchange(self, netns: str, server: socket.socket, address: str, port: int) -> str:
         """The same with UDP, from a new client."""
-        return self.converse(self.socket(netns, address, socket.SOCK_DGRAM), server, address, port)
+        return self.converse(self.open(netns, address, socket.SOCK_DGRAM), server, address, port)
 
     def converse(self, client: socket.socket, server: socket.socket, address: str, port: int) -> str:
         """One datagram from `client` to address and port, and its answer, whose sender must be who was asked."""
