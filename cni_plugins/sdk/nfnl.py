@@ -115,6 +115,12 @@ class Nftables:
     def __repr__(self) -> str:
         return "Nftables()"
 
+    def __enter__(self) -> Nftables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def netlink(self) -> Netlink:
         """The socket. Raises OSError where the kernel has no nfnetlink."""

@@ -1,0 +1,199 @@
+"""The portmap plugin: ports of the host that lead to the container (chained, behind a plugin that gives addresses).
+
+The runtime hands over what to publish as capability `portMappings`; without any, this plugin does nothing at all. The
+result of the plugins before is passed on as it came. How packets find their way is told in `sdk.ports`.
+
+The keys have the reference plugin's meaning. Different is that a host port belongs to one container: who comes second
+is refused and told who holds it.
+"""
+
+from __future__ import annotations
+
+from cni_plugins.sdk import publish
+from cni_plugins.sdk.garbage import valid_attachments
+from cni_plugins.sdk.keys import refuse_unserved
+from cni_plugins.sdk.main import Plugin, warn
+from cni_plugins.sdk.netns import Namespace
+from cni_plugins.sdk.nfnl import Nftables
+from cni_plugins.sdk.nft import find_nft
+from cni_plugins.sdk.ports import LOOPBACK, Mapping, Publication, Target, read_mapping
+from cni_plugins.sdk.publish import ForgetFlows, Publish, Unpublish
+from cni_plugins.sdk.records import Owner
+from cni_plugins.sdk.sysctl import SetSysctl, read_sysctl
+from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, UNSUPPORTED_FIELD, CniError
+from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cni_plugins.sdk.main import Request
+    from cni_plugins.spec.config import View
+    from cni_plugins.spec.ip import Address, Cidr
+    from cni_plugins.spec.result import Result
+    from cni_plugins.spec.steps import Step
+
+# Keys that the reference plugin has, with the values that ask for nothing.
+_UNSERVED = {
+    "masqAll": (False,),
+    "markMasqBit": (),
+    "externalSetMarkChain": ("",),
+    "conditionsV4": ([],),
+    "conditionsV6": ([],),
+}
+
+
+@record
+class Config:
+    mappings: tuple[Mapping, ...]
+    snat: bool
+
+
+def configure(conf: View) -> Config:
+    """The plugin's own keys, checked. Raises CniError 2 or 7."""
+    _refuse_unserved(conf)
+    snat = conf.boolean("snat", True)
+    mappings: dict[tuple[str, int, Address | None], Mapping] = {}
+    for view in conf.view("runtimeConfig").views("portMappings"):
+        mapping = read_mapping(view)
+        key = (mapping.protocol, mapping.host_port, mapping.host_ip)
+        if mappings.setdefault(key, mapping) != mapping:
+            raise view.wrong("hostPort", f"each once, but {mapping} stands twice")
+        _refuse_dead_loopback(view, mapping, snat)
+    return Config(tuple(mappings.values()), snat)
+
+
+def _refuse_unserved(conf: View) -> None:
+    backend = conf.string("backend")
+    if backend == "iptables":
+        hint = 'ports are elements of nftables maps here; leave the key out, or say "nftables"'
+        raise CniError(UNSUPPORTED_FIELD, f'{conf.where("backend")}: "iptables" is not supported', hint)
+    if backend not in ("", "nftables"):
+        raise conf.wrong("backend", '"nftables"')
+    refuse_unserved(conf, _UNSERVED)
+
+
+def _refuse_dead_loopback(view: View, mapping: Mapping, snat: bool) -> None:
+    """A mapping that no packet could ever take."""
+    if mapping.host_ip is None or mapping.host_ip not in LOOPBACK[mapping.host_ip.family]:
+        return
+    if mapping.host_ip.family == 6:
+        raise view.wrong("hostIP", "another address: IPv6 packets from ::1 cannot leave the host (use 127.0.0.1)")
+    if not snat:
+        raise view.wrong("hostIP", "another address: without snat, packets from 127.0.0.1 cannot leave the host")
+
+
+# --- the verbs --------------------------------------------------------------------------------------------------------
+
+
+def add(request: Request) -> Result:
+    result = _previous(request)
+    config = configure(request.conf)
+    if not config.mappings:
+        return result
+    with Namespace() as host, Nftables(request.env) as nftables, Plan() as plan:
+        publication = _publication(request, config, result, host)
+        plan.do(*steps(publication, nftables, host))
+    return result
+
+
+def steps(publication: Publication, nftables: Nftables, host: Namespace) -> list[Step]:
+    """What an ADD does."""
+    found: list[Step] = [SetSysctl(host, key, "1") for key in _route_localnet(publication)]
+    found.append(Publish(nftables, publication))
+    if any(mapping.protocol == "udp" for mapping in publication.mappings):
+        found.append(ForgetFlows(nftables, host, publication))
+    return found
+
+
+def delete(request: Request) -> None:
+    """By the record alone: the configuration may have changed, the result and the namespace may be gone."""
+    with Nftables(request.env) as nftables:
+        Unpublish(nftables, request.network, Owner(request.container_id, request.ifname)).apply()
+
+
+def check(request: Request) -> None:
+    result = _previous(request)
+    config = configure(request.conf)
+    if not config.mappings:
+        return
+    with Namespace() as host, Nftables(request.env) as nftables:
+        publication = _publication(request, config, result, host)
+        publish.check(nftables, publication)
+        for key in _route_localnet(publication):
+            if read_sysctl(host, key) != "1":
+                raise CniError(PLUGIN_SPECIFIC, f"sysctl {key} is not 1: localhost does not reach published ports")
+
+
+def gc(request: Request) -> None:
+    with Nftables(request.env) as nftables:
+        publish.collect(nftables, request.network, valid_attachments(request.conf))
+
+
+def status(request: Request) -> None:
+    """Without the program that makes the rules, a first ADD would fail."""
+    _refuse_unserved(request.conf)
+    find_nft()
+
+
+# --- from the result to what is published -----------------------------------------------------------------------------
+
+
+def _previous(request: Request) -> Result:
+    if request.prev_result is None:
+        hint = (
+            "portmap publishes ports of a container that another plugin has connected: put it behind that in the list"
+        )
+        raise CniError(INVALID_CONFIG, "prevResult is missing", hint)
+    return request.prev_result
+
+
+def _publication(request: Request, config: Config, result: Result, host: Namespace) -> Publication:
+    targets = tuple(Target(cidr, _link_towards(host, cidr.address)) for cidr in _addresses(result, request.ifname))
+    found = Publication(
+        request.network, request.container_id, request.ifname, config.mappings, targets, snat=config.snat
+    )
+    for mapping in config.mappings:
+        if not any(mapping.serves(target) for target in targets):
+            warn(f"portmap: {mapping} leads nowhere: the container has no address of that family")
+    return found
+
+
+def _addresses(result: Result, ifname: str) -> Iterator[Cidr]:
+    """The container's first address of each family: on the interface of this attachment, or on none that is named."""
+    families = set()
+    for ip in result.ips:
+        interface = None if ip.interface is None else result.interfaces[ip.interface]
+        inside = interface is None or (interface.name == ifname and interface.sandbox)
+        if inside and ip.address.family not in families:
+            families.add(ip.address.family)
+            yield ip.address
+
+
+def _link_towards(host: Namespace, address: Address) -> str:
+    """The host's link that leads to a container's address; empty when there is none that could."""
+    way = host.rtnl.way_to(address)
+    link = host.rtnl.link(way.index) if way and not way.local else None
+    return link.name if link else ""
+
+
+def _route_localnet(publication: Publication) -> list[str]:
+    """The sysctls that let packets of 127.0.0.0/8 leave towards the container."""
+    if not publication.snat:
+        return []
+    links = {
+        target.link: None for _mapping, target in publication.pairs() if target.address.family == 4 and target.link
+    }
+    return [f"net/ipv4/conf/{link}/route_localnet" for link in links]
+
+
+PLUGIN = Plugin(
+    "portmap",
+    add=add,
+    delete=delete,
+    check=check,
+    gc=gc,
+    status=status,
+    about="CNI portmap plugin: publishes ports of the host with nftables",
+)

@@ -1,0 +1,280 @@
+"""Publishing an attachment's ports, and taking them back: the steps, the check and the collection for GC.
+
+Whose an element is stands in its comment, and what the attachment publishes in a record, so DEL needs neither result
+nor namespace, lists nothing, and leaves alone what somebody else has put in the same place since. A port that another
+container holds is refused by the kernel, of whose answer the error is made. Only a port of one host address against
+the same port of all of them is for us to see: the few attachments that have the former are noted by port (`Shares`).
+"""
+
+from __future__ import annotations
+
+import os
+
+from cni_plugins.sdk import conntrack, garbage
+from cni_plugins.sdk.main import warn
+from cni_plugins.sdk.nfnl import EBUSY, EEXIST, Change, Nftables, Refused
+from cni_plugins.sdk.ports import TABLE, Mapping, Publication, comment, from_json, holder, of_container, to_json
+from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
+from cni_plugins.sdk.shares import Shares
+from cni_plugins.sdk.subnets import Subnets
+from cni_plugins.spec.config import View
+from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.record import record, replace
+from cni_plugins.spec.steps import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from cni_plugins.sdk.elements import Element
+    from cni_plugins.sdk.netns import Namespace
+
+SUBNETS = Subnets("portmap", TABLE.name, inside=2)
+
+_FLUSHED = "somebody has flushed it; connect the container anew"
+_CHOOSE = "choose another host port"
+
+
+@record
+class Publish(Step):
+    """Publish all of it or nothing. `apply` raises CniError when a port is taken, OSError when the kernel refuses."""
+
+    nftables: Nftables
+    publication: Publication
+
+    def describe(self) -> str:
+        return "; ".join(str(Change("create", element)) for element in self.publication.elements())
+
+    def apply(self) -> None:
+        self.undo()  # what an ADD without its DEL may have left
+        wanted = self.publication
+        try:
+            # The record first: a crash leaves nothing that it does not account for.
+            AttachmentRecords("portmap", wanted.network).save(wanted.owner, to_json(wanted))
+            for thing in _single_addresses(wanted):
+                _SINGLE.join(thing, wanted.network, wanted.owner)
+            with SUBNETS.locked():
+                SUBNETS.join(wanted.subnets, wanted.network, wanted.owner)
+                self._add()
+            _refuse_shadows(self.nftables, wanted)
+        except BaseException:
+            self.undo()
+            raise
+
+    def _add(self) -> None:
+        shared = SUBNETS.additions(self.publication.subnets)
+        changes = [Change("create", element) for element in self.publication.elements()]
+        try:
+            TABLE.commit(self.nftables, *shared, *changes, restore=self._others)
+        except Refused as refused:
+            overlap = SUBNETS.overlap(self.publication.subnets, self.publication.network)
+            if overlap is not None:
+                raise overlap from None
+            TABLE.commit(self.nftables, *shared, *self._around(refused, changes))
+
+    def _around(self, refused: Refused, changes: list[Change]) -> Iterator[Change]:
+        """`changes` without what stands in their way. Raises CniError where that has a right to be there."""
+        reasons = {id(change): error for change, error in refused.refusals}
+        for change in changes:
+            error = reasons.get(id(change))
+            if error and error.errno not in (EEXIST, EBUSY):
+                raise refused
+            stored = self.nftables.lookup(change.element)[0] if error else None
+            if stored is None:
+                yield change
+            elif not change.element.value:
+                # About an address that IPAM has given to us: whoever left this has it no more.
+                yield Change("delete", change.element)
+                yield change
+            elif not of_container(stored.comment, self.publication.container_id):
+                raise _taken(change.element, stored.comment)
+            # else another interface of our container has it: one is enough, and the first serves
+
+    def _others(self) -> Iterator[Change]:
+        """What everybody else publishes."""
+        for other in publications():
+            if (other.network, other.owner) != (self.publication.network, self.publication.owner):
+                yield from (Change("add", element) for element in other.elements())
+                yield from SUBNETS.additions(other.subnets)
+
+    def undo(self) -> None:
+        Unpublish(self.nftables, self.publication.network, self.publication.owner).apply()
+
+
+@record
+class Unpublish(Step):
+    """Take back what an attachment publishes, and have the kernel forget the UDP flows to it. Fine if there is none.
+
+    The kernel has done so when `apply` returns; that wait for which the socket's close is known is not begun.
+    """
+
+    nftables: Nftables
+    network: str
+    owner: Owner
+
+    def describe(self) -> str:
+        return f"nft delete element inet {TABLE.name} …  # all with comment {self._comment!r}"
+
+    @property
+    def _comment(self) -> str:
+        return comment(self.network, self.owner.container_id, self.owner.ifname)
+
+    def apply(self) -> None:
+        records = AttachmentRecords("portmap", self.network)
+        publication = _load(records, self.network, self.owner)
+        if publication is not None:
+            with SUBNETS.locked():
+                unused = SUBNETS.leave(publication.subnets, self.network, self.owner)
+                removals = SUBNETS.removals(self.nftables, unused)
+                self.nftables.commit(*self._deletions(publication.elements()), *removals)
+            for thing in _single_addresses(publication):
+                _SINGLE.leave(thing, self.network, self.owner)
+            _forget_flows_of(self.nftables, publication)
+        records.delete(self.owner)
+
+    def _deletions(self, elements: list[Element]) -> Iterator[Change]:
+        """What takes away those of `elements` that bear our comment."""
+        for element, stored in zip(elements, self.nftables.lookup(*elements), strict=True):
+            if stored is not None and stored.comment == self._comment:
+                yield Change("delete", element)
+
+
+@record
+class ForgetFlows(Step):
+    """Have the kernel forget the UDP flows to this host's ports that were decided before the ports were published."""
+
+    nftables: Nftables
+    host: Namespace
+    publication: Publication
+
+    def describe(self) -> str:
+        ports = dict.fromkeys(item.host_port for item in self.publication.mappings if item.protocol == "udp")
+        return "; ".join(f"conntrack -D -p udp --orig-port-dst {port}" for port in ports)
+
+    def apply(self) -> None:
+        pairs = [(item, target) for item, target in self.publication.pairs() if item.protocol == "udp"]
+        for family in sorted({target.address.family for _item, target in pairs}):
+            mappings = [item for item, target in pairs if target.address.family == family]
+            try:
+                self._forget(family, mappings)
+            except OSError as error:
+                warn(f"portmap: clients that send already may have to pause: cannot read the flows: {error}")
+
+    def _forget(self, family: int, mappings: list[Mapping]) -> None:
+        ports = {item.host_port for item in mappings}
+        only = ports.pop() if len(ports) == 1 else 0  # the kernel filters by one port, or none
+        flows = conntrack.udp_flows(self.nftables.netlink, family, only)
+        stray = [flow for flow in flows if any(_concerns(flow, item) for item in mappings)]
+        local = {dst for dst in {flow.dst for flow in stray} if (way := self.host.rtnl.way_to(dst)) and way.local}
+        conntrack.forget(self.nftables.netlink, [flow for flow in stray if flow.dst in local])
+
+
+def check(nftables: Nftables, publication: Publication) -> None:
+    """Raises CniError when something that publishes it is not there."""
+    if _load(AttachmentRecords("portmap", publication.network), publication.network, publication.owner) is None:
+        raise CniError(PLUGIN_SPECIFIC, f"{publication.owner} publishes no ports", "its record is missing")
+    shared = SUBNETS.elements(publication.subnets)
+    elements = [*publication.elements(), *shared]
+    for element, stored in zip(elements, nftables.lookup(*elements), strict=True):
+        if stored is None:
+            raise CniError(PLUGIN_SPECIFIC, f"nftables: inet {TABLE.name} {element} is missing", _FLUSHED)
+        ours = stored.comment == publication.comment or element in shared
+        if not ours and not of_container(stored.comment, publication.container_id):
+            raise _taken(element, stored.comment)
+        if ours and not stored.fits(element):
+            raise CniError(PLUGIN_SPECIFIC, f"nftables: inet {TABLE.name} has another value for {element}")
+    if not TABLE.complete(nftables):
+        raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
+
+
+def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
+    """GC: take back what the attachments of `network` publish that are not `valid`. Raises the first failure."""
+    owners = AttachmentRecords("portmap", network).owners()
+    garbage.collect(owners, valid, lambda owner: Unpublish(nftables, network, owner).apply())
+
+
+def publications() -> Iterator[Publication]:
+    """What every attachment of every network publishes: its cost grows with the host."""
+    folder = os.path.join(ROOT, "portmap")
+    for network in sorted(name for name in os.listdir(folder) if not name.startswith(".")):
+        records = AttachmentRecords("portmap", network)
+        for owner in records.owners():
+            publication = _load(records, network, owner)
+            if publication is not None:
+                yield publication
+
+
+def _load(records: AttachmentRecords, network: str, owner: Owner) -> Publication | None:
+    """What the attachment's record says. One that says nothing is as good as none, but not passed over in silence."""
+    document = records.load(owner)
+    try:
+        return None if document is None else from_json(View(document), network, owner)
+    except CniError as error:
+        warn(f"portmap: {records.path(owner)} does not tell what {owner} publishes: {error}")
+        return None
+
+
+# --- conflicts --------------------------------------------------------------------------------------------------------
+
+_SINGLE = Shares("portmap", "single-addresses")  # who publishes a port at one address of the host, by port
+
+
+def _thing(mapping: Mapping, family: int) -> str:
+    return f"{mapping.protocol}-{mapping.host_port}-ipv{family}"
+
+
+def _single_addresses(publication: Publication) -> list[str]:
+    pairs = publication.pairs()
+    return [_thing(mapping, target.address.family) for mapping, target in pairs if mapping.only_at is not None]
+
+
+def _refuse_shadows(nftables: Nftables, publication: Publication) -> None:
+    """Raises CniError when a port is published at all addresses by one container and at one of them by another.
+
+    Both put down what they want before they look for the other, so of two that come at once one sees the other.
+    """
+    for mapping, target in publication.pairs():
+        if mapping.only_at is None:
+            _refuse_single(mapping, target.address.family, publication)
+        else:
+            element = publication.in_map(replace(mapping, host_ip=None), target)
+            (stored,) = nftables.lookup(element)
+            if stored is not None and not of_container(stored.comment, publication.container_id):
+                raise _taken(element, stored.comment)
+
+
+def _refuse_single(mapping: Mapping, family: int, publication: Publication) -> None:
+    for network, owner in _SINGLE.users(_thing(mapping, family)):
+        if owner.container_id != publication.container_id:
+            who = f"container {owner.container_id} (network {network}, {owner.ifname})"
+            raise CniError(PLUGIN_SPECIFIC, f"{mapping} is taken by {who} at one of this host's addresses", _CHOOSE)
+
+
+def _taken(element: Element, comment: str) -> CniError:
+    *at, protocol, port = (field.words for field in element.key)
+    place = f" of {at[0]}" if at else ""
+    removal = Change("delete", replace(element, value=(), comment=""))
+    return CniError(
+        PLUGIN_SPECIFIC,
+        f"host port {port}/{protocol}{place} is taken by {holder(comment)}",
+        f"{_CHOOSE}; should that container be gone: {removal}",
+    )
+
+
+# --- UDP flows --------------------------------------------------------------------------------------------------------
+
+
+def _concerns(flow: conntrack.Flow, mapping: Mapping) -> bool:
+    return flow.port == mapping.host_port and mapping.only_at in (None, flow.dst)
+
+
+def _forget_flows_of(nftables: Nftables, publication: Publication) -> None:
+    """Those that the container answers: their next packets must not be sent to an address that is nobody's."""
+    pairs = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
+    try:
+        for address in dict.fromkeys(target.address for _mapping, target in pairs):
+            flows = conntrack.udp_flows(nftables.netlink, address.family, answered_by=address)
+            ours = [flow for flow in flows if any(_concerns(flow, mapping) for mapping, _target in pairs)]
+            conntrack.forget(nftables.netlink, ours)
+    except OSError as error:
+        warn(f"portmap: clients that send still may have to pause: cannot read the flows: {error}")
