@@ -44,6 +44,8 @@ class Place:
     def __init__(self, machine: Machine, host: str = "host", inside: str = "box") -> None:
         self.machine = machine
         self.host, self.inside = Namespace(machine.netns(host)), Namespace(machine.netns(inside))
+        for name in (host, inside):  # no link-local addresses: they come and settle when they please
+            machine.run("ip", "netns", "exec", name, "sysctl", "-qw", "net/ipv6/conf/default/addr_gen_mode=1")
 
     def bridge(self, **more: Any) -> AddBridge:
         return AddBridge(self.host, "br0", BRIDGE_MAC, **more)
