@@ -20,7 +20,7 @@ def python_files(*folders: str) -> tuple[Path, ...]:
 @cache
 def scripts() -> tuple[Path, ...]:
     """Every file that says of itself, in its first line, that a shell runs it."""
-    folders = ("scripts", ".ci", "bench", "vagrant", "docs")
+    folders = ("scripts", ".ci", "bench", "vagrant", "docs", "tests")
     found = (path for folder in folders for path in (TOP / folder).rglob("*") if path.is_file())
     return tuple(sorted(path for path in found if path.read_bytes()[:64].splitlines()[:1] in SHELLS))
 
