@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from minirt.cli.verb import Verb
 
 VERSION = "0.1.0"
-SEE_DEBUG = "this should not happen; 'minirt --debug …' shows where it did"
+SEE_DEBUG = "'minirt --debug …' shows where it happened"
 
 
 def main() -> None:

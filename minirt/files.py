@@ -22,8 +22,10 @@ def write(path: str, data: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(fd)
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = path  # write(2) and fsync(2) know no name, and nobody asked for the temporary one
         raise
 
 

@@ -123,20 +123,28 @@ class Store:
         os.makedirs(self.containers, mode=0o700, exist_ok=True)
         os.makedirs(self.names, mode=0o700, exist_ok=True)
         record = Record(os.urandom(_ID_LENGTH // 2).hex(), spec, created=time.time())
-        # Made aside and renamed, so that no other process meets a container without its record.
-        aside = f"{self.containers}/{_ASIDE}{record.id}"
-        os.mkdir(aside, 0o700)
-        files.write_json(f"{aside}/record.json", record.to_json())
-        lock = files.Lock(f"{aside}/lock")
-        lock.take()
-        os.rename(aside, self.path(record.id))
+        lock = self._make_folder(record)
         if spec.name:
             try:
                 self._claim(spec.name, record.id)
             except BaseException:
-                self._delete_files(record.id)
+                _delete(self.path(record.id))
                 raise
         return record, lock
+
+    def _make_folder(self, record: Record) -> files.Lock:
+        """The container's folder with its record, made aside and renamed: nobody meets one without the other."""
+        aside = f"{self.containers}/{_ASIDE}{record.id}"
+        os.mkdir(aside, 0o700)
+        try:
+            files.write_json(f"{aside}/record.json", record.to_json())
+            lock = files.Lock(f"{aside}/lock")
+            lock.take()
+            os.rename(aside, self.path(record.id))
+        except BaseException:
+            _delete(aside)
+            raise
+        return lock
 
     def lock(self, record: Record) -> files.Lock:
         """The container's lock: held by its supervisor while it lives, and by whoever changes it when it does not."""
@@ -208,10 +216,10 @@ class Store:
         """Forget the container: the name first, so that nobody finds a half-removed one."""
         if record.spec.name:
             files.missing_ok(os.unlink, f"{self.names}/{record.spec.name}")
-        self._delete_files(record.id)
+        _delete(self.path(record.id))
 
-    def _delete_files(self, container_id: str) -> None:
-        folder = self.path(container_id)
-        for name in os.listdir(folder):
-            files.missing_ok(os.unlink, f"{folder}/{name}")
-        os.rmdir(folder)
+
+def _delete(folder: str) -> None:
+    for name in os.listdir(folder):
+        files.missing_ok(os.unlink, os.path.join(folder, name))
+    os.rmdir(folder)
