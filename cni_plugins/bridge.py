@@ -13,7 +13,7 @@ namespace nor previous result, and that hardware addresses are given to links an
 
 from __future__ import annotations
 
-from cni_plugins.sdk import checks, garbage, ipam, keys, layer3, masquerade, naming
+from cni_plugins.sdk import garbage, ipam, keys, layer3, masquerade, naming
 from cni_plugins.sdk.links import (
     AddBridge,
     AddSharedAddress,
@@ -342,6 +342,8 @@ def _delete_link(request: Request) -> None:
 
 
 def check(request: Request) -> None:
+    from cni_plugins.sdk import checks  # for this verb alone
+
     config = configure(request)
     result = checks.expected(request)
     nftables = Nftables(request.env)

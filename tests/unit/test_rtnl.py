@@ -207,6 +207,13 @@ CASES: list[tuple[str, Message, int, int, dict[str, Any]]] = [
     ),
     ("routes_dump", rtmsg.routes_dump(3, 2), 26, REQUEST, route(dst_len=0, table=0, proto=0, RTA_OIF=3)),
     (
+        "route_get",
+        rtmsg.route_get(parse_address("10.1.0.2")),
+        26,
+        REQUEST | ACK,
+        route(dst_len=32, table=0, proto=0, type=0, RTA_DST="10.1.0.2"),
+    ),
+    (
         "neighbour_delete",
         rtmsg.neighbour_delete(3, parse_address("10.1.0.2")),
         29,
