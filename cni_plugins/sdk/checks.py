@@ -63,8 +63,8 @@ def port(link: Link, bridge: Link, end: Link, hairpin: bool) -> None:
         raise fault(f"{end.name} is not connected to {bridge.name}")
     if not link.running:
         raise fault(f"{link.name}, a port of {bridge.name}, has no carrier")
-    if link.hairpin != hairpin:
-        raise fault(f"{link.name}: hairpin mode is {'on' if link.hairpin else 'off'}")
+    if hairpin and not link.hairpin:
+        raise fault(f"{link.name}: hairpin mode is off")
 
 
 def addresses(namespace: Namespace, link: str, cidrs: Iterable[Cidr]) -> None:
