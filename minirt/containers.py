@@ -5,7 +5,7 @@
                           └─────start──────┘
 
 While a container lives, its supervisor holds the container's lock: the foreground `minirt run` itself, or the process
-it left behind. A record that says "running" with nobody holding the lock tells that the supervisor died, or the host
+that a detached one left behind. A record that says "running" with nobody holding the lock tells that the supervisor died, or the host
 was restarted: whoever comes by first takes the container down (`_settle`).
 """
 
@@ -28,11 +28,12 @@ from minirt.supervise import deaf, forwarding, interrupting, until_end
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import NoReturn, TypeVar
 
     from minirt.child import Child
     from minirt.cni.operations import Cni
     from minirt.files import Lock
+    from minirt.monitor import Report
     from minirt.spec import ContainerSpec
     from minirt.state import Record, Store
 
@@ -42,12 +43,17 @@ LOST = 255  # the exit code of a workload whose end nobody saw
 
 
 class Containers:
-    """All containers of this host. `notice` is told, in a sentence each, what a person may want to know."""
+    """All containers of this host. `notice` is told, in a sentence each, what a person may want to know.
 
-    def __init__(self, store: Store, cni: Cni, notice: Callable[[str], None]) -> None:
+    `supervisor` is the command line of the process that stays with a detached container, an absolute path first; it is
+    given the words that `minirt.supervisor` reads.
+    """
+
+    def __init__(self, store: Store, cni: Cni, notice: Callable[[str], None], supervisor: tuple[str, ...]) -> None:
         self.store = store
         self._cni = cni
         self._notice = notice
+        self._supervisor = supervisor
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -94,7 +100,7 @@ class Containers:
     def run(self, spec: ContainerSpec) -> int:
         """Run a new container in the foreground; its exit code. On failure nothing is left."""
         streams.check(spec)
-        return self._create_and(spec, lambda record, _lock: self._live(record, attached=True))
+        return self._create_and(spec, lambda record, _lock: self._live(record))
 
     def run_detached(self, spec: ContainerSpec) -> str:
         """Run a new container in the background; its id, once its workload has been started."""
@@ -114,7 +120,7 @@ class Containers:
         """Run a container that has stopped again, in the foreground; its exit code."""
         record, _lock = self._take_stopped(reference)
         streams.check(record.spec)
-        return self._live(record, attached=True)
+        return self._live(record)
 
     def start_detached(self, reference: str) -> None:
         """Run a container that has stopped again, in the background; one that runs is no error."""
@@ -133,26 +139,49 @@ class Containers:
 
     def _leave_behind(self, record: Record, lock: Lock) -> str:
         """Let a process of its own see the container through; returns its id when the workload has been started."""
-        in_background(lambda ready: self._live(record, attached=False, ready=ready), keep=(lock.fd,))
+        in_background(lambda report: self._begin(record, report, lock.fd), self._notice, keep=(lock.fd,))
         lock.hand_over()
         return record.id
 
-    def _live(self, record: Record, attached: bool, ready: Callable[[], None] = lambda: None) -> int:
-        """From namespace to exit code, and back to nothing. The caller holds the container's lock."""
-        box = Sandbox(self.store, self._cni, record)
-        flow = Streams(record.spec, self.store.path(record.id, "log"), attached)
+    def _begin(self, record: Record, report: Report, lock: int) -> NoReturn:
+        """Start the workload, then become the small process that watches it: our children stay our children."""
+        box, flow = self._prepare(record, attached=False)
         try:
             with interrupting():
-                child = box.up(flow, self._notice)
-                ready()
-                code = _watch(child, flow)
+                child = box.up(flow, report.notice)
+                report.ready()
+                os.set_inheritable(lock, True)
+                words = [record.id, str(child.pid), *flow.hand_over(child.pidfd, child.terminal)]
+                os.execv(self._supervisor[0], [*self._supervisor, *words])  # noqa: S606  # no shell is wanted
         except BaseException as error:
-            with deaf():
-                self._finish(box, LOST, str(error), keep=True)
+            self._fail(box, error)
+            raise
+
+    def _live(self, record: Record) -> int:
+        """From namespace to exit code in the foreground, and back to nothing. The caller holds the container's lock."""
+        box, flow = self._prepare(record, attached=True)
+        try:
+            with interrupting():
+                code = _watch(box.up(flow, self._notice), flow)
+        except BaseException as error:
+            self._fail(box, error)
             raise
         with deaf():
             self._finish(box, code)
         return code
+
+    def _prepare(self, record: Record, attached: bool) -> tuple[Sandbox, Streams]:
+        flow = Streams(record.spec, self.store.path(record.id, "log"), attached)
+        return Sandbox(self.store, self._cni, record), flow
+
+    def _fail(self, box: Sandbox, error: BaseException) -> None:
+        with deaf():
+            self._finish(box, LOST, str(error), keep=True)
+
+    def ended(self, container_id: str, code: int) -> None:
+        """For its supervisor: the workload has ended with `code`."""
+        with deaf():
+            self._finish(Sandbox(self.store, self._cni, self.store.load(container_id)), code)
 
     def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""

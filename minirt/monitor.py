@@ -1,11 +1,13 @@
-"""A job in the background that first says how it began: the supervisor of a detached container.
+"""A job in the background that first says how it began: bringing up a detached container.
 
-    [minirt run -d]                        [supervisor]
+    [minirt run -d]                        [the supervisor to be]
       fork ──────────────────────────────▶ own session, no descriptor of the caller but the report's
-      read the report  ◀── ready or error ── container is up, or what went wrong
-      print the id, exit                     watches until the end, then DEL
+      prints ◀──────────────────── notice ──
+      prints the id, exits ◀─────── ready ── the container is up; exec into something small that watches it
+                                             or
+      raises ◀──────────────────── failed ── what went wrong; nothing is left
 
-A command line that click did not have to read leaves a process of 3 MB; that is what the supervisor is forked from.
+The report is a pipe with a message a line: its kind, a space, JSON.
 """
 
 from __future__ import annotations
@@ -19,45 +21,73 @@ from minirt.errors import MinirtError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, NoReturn
 
-READY = b"ready"
+_NOTICE, _READY, _FAILED = "notice", "ready", "failed"
 
 
-def in_background(job: Callable[[Callable[[], None]], object], keep: tuple[int, ...] = ()) -> None:
-    """Run `job(ready)` in a process of its own; returns when it calls `ready`, raises the MinirtError it died of.
+class Report:
+    """The child's end."""
 
-    Of our descriptors it keeps those in `keep` only.
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def _say(self, kind: str, what: Any = None) -> None:
+        os.write(self.fd, f"{kind} {dumps(what, indent=0)}\n".encode())
+
+    def notice(self, text: str) -> None:
+        """A sentence for the person at the terminal."""
+        self._say(_NOTICE, text)
+
+    def ready(self) -> None:
+        """The job has begun well; from now on it is alone."""
+        self._say(_READY)
+        os.close(self.fd)
+
+    def failed(self, error: BaseException) -> None:
+        """The error as it travels: its class by name, so that the exit code is the same, message and hint."""
+        if not isinstance(error, MinirtError):
+            error = MinirtError(f"the supervisor died: {type(error).__name__}: {error}")
+        self._say(_FAILED, {"kind": type(error).__name__, "message": error.message, "hint": error.hint})
+
+
+def in_background(job: Callable[[Report], object], notice: Callable[[str], None], keep: tuple[int, ...] = ()) -> None:
+    """Run `job` in a process of its own; returns when it is ready, raises the MinirtError it died of.
+
+    Of our descriptors it keeps those in `keep` only. `notice` is told what it reports on its way.
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
-        _background(job, writer, keep)
+        _background(job, Report(writer), keep)
     os.close(writer)
-    with open(reader, "rb") as file:
-        report = file.read()
-    if report != READY:
-        os.waitpid(pid, 0)
-        raise _revived(report)
+    with open(reader) as messages:
+        for message in messages:
+            kind, _, text = message.partition(" ")
+            if kind == _READY:
+                return
+            if kind == _FAILED:
+                os.waitpid(pid, 0)
+                raise _revived(loads(text))
+            notice(loads(text))
+    os.waitpid(pid, 0)
+    raise MinirtError("the supervisor was killed before the container was up")
 
 
-def _background(job: Callable[[Callable[[], None]], object], report: int, keep: tuple[int, ...]) -> None:
-    """The child's whole life. Never returns."""
+def _background(job: Callable[[Report], object], report: Report, keep: tuple[int, ...]) -> NoReturn:
+    """The child's whole life."""
     code = 1
     try:
         os.setsid()
         os.chdir("/")
-        _only(report, *keep)
-
-        def ready() -> None:
-            os.write(report, READY)
-            os.close(report)
-
-        job(ready)
+        _only(report.fd, *keep)
+        job(report)
         code = 0
-    except MinirtError as error:
-        os.write(report, _frozen(error))
     except BaseException as error:
-        os.write(report, _frozen(MinirtError(f"the supervisor died: {type(error).__name__}: {error}")))
+        try:
+            report.failed(error)
+        except OSError:
+            pass  # it had been ready: the job has written down by itself what happened
     finally:
         os._exit(code)
 
@@ -74,16 +104,7 @@ def _only(*kept: int) -> None:
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))
 
 
-def _frozen(error: MinirtError) -> bytes:
-    """The error as it travels: its class by name, so that the exit code is the same, message and hint."""
-    return dumps({"kind": type(error).__name__, "message": error.message, "hint": error.hint}, indent=0).encode()
-
-
-def _revived(report: bytes) -> MinirtError:
-    if not report:
-        return MinirtError("the supervisor died before the container was up", "try without --detach to see more")
-    document = loads(report)
-    kind = getattr(errors, document["kind"])
+def _revived(document: dict[str, str]) -> MinirtError:
     error = MinirtError(document["message"], document["hint"])
-    error.exit_code = kind.exit_code
+    error.exit_code = getattr(errors, document["kind"]).exit_code
     return error

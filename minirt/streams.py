@@ -70,6 +70,13 @@ class Streams:
         log = Writer(self._log, name) if self._log >= 0 else None
         return Pump(source, log, out if self._attached else -1)
 
+    def hand_over(self, pidfd: int, master: int) -> list[str]:
+        """Let the program that we are about to execute have all that it needs of this; the words that tell it."""
+        sources = {"stdout": master} if self._terminal else {name: source for name, source, _ in self._sources}
+        for fd in (pidfd, self._log, *sources.values(), *((self._kept,) if self._kept >= 0 else ())):
+            os.set_inheritable(fd, True)
+        return [str(pidfd), str(self._log), *(f"{name}:{source}" for name, source in sources.items())]
+
     def terminal(self, master: int) -> tty.Raw | NoTerminal:
         """The caller's terminal made transparent while the block runs, where it takes part."""
         return tty.Raw(0, master) if any(self.size) else NoTerminal()

@@ -23,6 +23,9 @@ TABLE = {
     ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
 }
 
+# What minirt starts itself with; not in the help.
+HIDDEN = {("supervise",): ("minirt.cli.supervise", "")}
+
 GROUPS = {("plugin",): "Look after the bundled CNI plugins"}
 
 
@@ -37,7 +40,7 @@ def children(prefix: tuple[str, ...]) -> dict[str, str]:
 
 def load(words: tuple[str, ...]) -> Verb:
     """The verb of `words`, importing the one module that holds it."""
-    module = TABLE[words][0]
+    module = (TABLE | HIDDEN)[words][0]
     __import__(module)
     verb: Verb = getattr(sys.modules[module], words[-1].upper())
     return verb
@@ -47,6 +50,6 @@ def split(argv: list[str]) -> tuple[Verb, list[str]] | None:
     """The verb that `argv` begins with, and the words after it; None when there is none."""
     for length in (1, 2):
         words = tuple(argv[:length])
-        if words in TABLE:
+        if words in TABLE or words in HIDDEN:
             return load(words), argv[length:]
     return None

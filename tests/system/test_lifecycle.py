@@ -45,6 +45,21 @@ def test_a_detached_container_prints_its_id_and_goes_on(minirt: Command) -> None
     assert minirt.ok("ps", "-aq") == ""
 
 
+def test_what_is_to_be_said_is_said_in_the_background_too(minirt: Command) -> None:
+    assert "built-in network" in minirt("run", "-d", "--name", "web", *SLEEP).stderr
+    minirt.ok("rm", "-f", "web")
+    assert minirt("run", "-dq", "--name", "web", *SLEEP).stderr == ""
+    minirt.ok("rm", "-f", "web")
+
+
+def test_a_reader_in_the_background_waits_for_its_input(minirt: Command) -> None:
+    minirt.ok("run", "-di", "--name", "reader", "host", "cat")
+    minirt.ok("run", "-d", "--name", "eof", "host", "cat")
+    assert minirt.ok("wait", "eof") == "0"
+    assert minirt.inspect("reader")["State"]["Running"] is True
+    minirt.ok("rm", "-f", "reader", "eof")
+
+
 def test_ps_filters_and_speaks_json(minirt: Command) -> None:
     minirt.ok("run", "-d", "--name", "one", "-p", "8080:80", *SLEEP)
     minirt.ok("run", "-d", "--name", "two", *SLEEP)
@@ -198,7 +213,7 @@ def test_the_supervisor_is_small_and_holds_nothing_of_the_caller(minirt: Command
     pid = supervisor(minirt, "web")
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     kilobytes = sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
-    assert kilobytes < 8000
+    assert kilobytes < 6000
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
     minirt.ok("rm", "-f", "web")
 
