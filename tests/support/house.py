@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,14 @@ def python_files(*folders: str) -> tuple[Path, ...]:
 
 
 @cache
+def tracked() -> tuple[Path, ...]:
+    """Every file of the project: those that git tracks, and those that it would if asked."""
+    listed = subprocess.run(
+        ["git", "-C", str(TOP), "ls-files", "-coz", "--exclude-standard"], capture_output=True, text=True, check=True
+    )
+    return tuple(path for name in listed.stdout.split("\0") if name and (path := TOP / name).is_file())
+
+
 def scripts() -> tuple[Path, ...]:
     """Every file that says of itself, in its first line, that a shell runs it."""
     folders = ("scripts", ".ci", "bench", "vagrant", "docs", "tests")
