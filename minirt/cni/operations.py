@@ -93,16 +93,48 @@ class Cni:
                 raise
             return results
 
+    def renew_all(
+        self,
+        attachments: Sequence[Attachment],
+        begin: Callable[[], None],
+        keep: Callable[[Attachment, Result], None],
+    ) -> None:
+        """DEL and ADD again, one after another, for attachments of one container that stay: what plugins keep on the
+        host is made anew. What is to stay as it was, each must ask for (capabilities ips and mac).
+
+        `begin` is called when nobody else can add or delete for the container any more, and may raise to have nothing
+        done; `keep` is told each new result. Each is tried, whatever becomes of the others; one that cannot be added
+        again is left out, and may be renewed later. Raises as `add`.
+        """
+        for attachment in attachments:
+            request.validate(attachment)
+        failures: list[MinirtError] = []
+        with self._container(attachments), NftSocket() as shared:
+            begin()
+            for attachment in attachments:
+                try:
+                    # Alone: nobody shall be given the address meanwhile.
+                    with self._locks.network(attachment.network.name, alone=True):
+                        self._delete(attachment, False, shared)
+                        keep(attachment, self._add_alone(attachment, shared))
+                except MinirtError as error:
+                    failures.append(error)
+        _raise(failures, "networks could not be joined again")
+
     def _add(self, attachment: Attachment, shared: NftSocket) -> Result:
         network = attachment.network
         with self._locks.network(network.name):
             if self.cache.get(network.name, attachment.container_id, attachment.ifname):
                 raise Conflict(f"{attachment} is attached already", "it must be deleted before it is added again")
+            return self._add_alone(attachment, shared)
 
-            def attempt(version: str) -> Result:
-                return self._add_list(attachment, Chain(self._caller, attachment, version, shared), version)
+    def _add_alone(self, attachment: Attachment, shared: NftSocket) -> Result:
+        """The network's lock is held, and the attachment is not there."""
 
-            return _negotiate(network.versions, attempt)
+        def attempt(version: str) -> Result:
+            return self._add_list(attachment, Chain(self._caller, attachment, version, shared), version)
+
+        return _negotiate(attachment.network.versions, attempt)
 
     def _add_list(self, attachment: Attachment, chain: Chain, version: str) -> Result:
         network = attachment.network
@@ -142,10 +174,7 @@ class Cni:
             return
         with self._container(attachments), NftSocket() as shared:
             failures = self._delete_each(reversed(attachments), force, shared)
-        if len(failures) == 1:
-            raise failures[0]
-        if failures:
-            raise SeveralFailed(f"{len(failures)} networks could not be left", failures)
+        _raise(failures, "networks could not be left")
 
     def recall(self, network: str, container_id: str, ifname: str) -> Attachment | None:
         """The attachment as it was added, from the cache; None when nothing is known of it."""
@@ -326,6 +355,14 @@ def _negotiate(offered: Sequence[str], attempt: Callable[[str], T]) -> T:
             if not incompatible(error):
                 raise
     return attempt(last)
+
+
+def _raise(failures: Sequence[MinirtError], what: str) -> None:
+    """Raise the failure there is, or all of them in one; `what` is what became of how many."""
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise SeveralFailed(f"{len(failures)} {what}", failures)
 
 
 def _note(error: BaseException, failures: Iterable[MinirtError]) -> None:
