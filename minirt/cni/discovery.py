@@ -3,7 +3,8 @@
 The rules are those that libcni and the runtimes around it have made (the specification leaves it to the runtime):
 a network asked for by name is looked for in `*.conflist` first, then in `*.conf` and `*.json`; the default network is
 the first good file of all three kinds together; each kind sorted by file name, in byte order. One thing is done better:
-a broken file that is not the one asked for is a warning, where libcni would hide every network behind it.
+a broken file that is not the one asked for is a warning, where libcni would hide every network behind it. And a list
+that bears our mark, having been made by a command, is joined by those who name it: it is nobody's default here.
 
 Nothing is printed here: warnings, and that the built-in list was taken, are returned with the choice.
 """
@@ -32,13 +33,14 @@ BUILTIN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _LISTS = (".conflist",)
 _SINGLES = (".conf", ".json")
 _FRAGMENTS = (".conf",)
+MARK = "minirt"  # the key of a list, at its top, under which whoever makes lists by command keeps what it knows of them
 
 
 @record
 class Choice:
     """A network list, why it is this one, and what was wrong with files that were passed over.
 
-    `builtin` says that the folder holds no configuration at all and the list is our own.
+    `builtin` says that the folder holds no configuration but marked ones, and the list is our own.
     """
 
     network: NetworkList
@@ -58,13 +60,18 @@ class Survey:
 def default(directory: str = DIRECTORY) -> Choice:
     """The network of those who name none. Raises ConfigError when there are files, and none is good."""
     broken: list[ConfigError] = []
-    for path in (paths := _files(directory, _LISTS + _SINGLES)):
+    others = "no network lists"
+    for path in _files(directory, _LISTS + _SINGLES):
         try:
-            return Choice(load(path), f"the first of {directory}", warnings=_passed_over(broken))
+            network = load(path)
         except ConfigError as error:
             broken.append(error)
-    if not paths:
-        return Choice(builtin(), f"{directory} holds no network lists", builtin=True)
+            continue
+        if not mark(network):
+            return Choice(network, f"the first of {directory}", warnings=_passed_over(broken))
+        others = "none but created networks"
+    if not broken:
+        return Choice(builtin(), f"{directory} holds {others}", builtin=True)
     if len(broken) == 1:
         raise broken[0]
     problems = "; ".join(map(str, broken))
@@ -74,8 +81,8 @@ def default(directory: str = DIRECTORY) -> Choice:
 def by_name(name: str, directory: str = DIRECTORY) -> Choice:
     """The network called `name`. Raises NotFound, or ConfigError when it is there and cannot be used."""
     broken: dict[str, ConfigError] = {}
-    paths = _files(directory, _LISTS) + _files(directory, _SINGLES)
-    for path in paths:
+    ours = True  # as long as nothing in the folder keeps the built-in list from being the default
+    for path in _files(directory, _LISTS) + _files(directory, _SINGLES):
         try:
             network = load(path)
         except ConfigError as error:
@@ -85,8 +92,9 @@ def by_name(name: str, directory: str = DIRECTORY) -> Choice:
             continue
         if network.name == name:
             return Choice(network, f"called {name} in {directory}", warnings=_passed_over(broken.values()))
-    if not paths and name == (ours := builtin()).name:
-        return Choice(ours, f"{directory} holds no network lists", builtin=True)
+        ours = ours and bool(mark(network))
+    if ours and not broken and name == builtin().name:
+        return default(directory)
     for path, failure in broken.items():
         if _mentions(path, name):
             raise failure
@@ -116,6 +124,14 @@ def load(path: str) -> NetworkList:
         folder = f", and there are none in {os.path.dirname(path)}/{network.name}/*.conf"
         raise ConfigError(f"the list has no plugins{folder}", _shape_hint(text, path), path)
     return network
+
+
+def mark(network: NetworkList) -> dict[str, Any]:
+    """What a list says under `MARK`; nothing for one that people wrote. Plugins are never shown it."""
+    if f'"{MARK}"' not in network.text:
+        return {}
+    said = loads(network.text).get(MARK)
+    return said if isinstance(said, dict) else {}
 
 
 def builtin(ipv6: bool | None = None) -> NetworkList:
