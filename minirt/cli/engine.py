@@ -12,11 +12,41 @@ from minirt.cni.operations import Cni
 from minirt.containers import Containers
 from minirt.state import Store
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minirt.netadmin.catalog import Catalog
+    from minirt.netadmin.reload import Reloader
+
 
 def make(quiet: bool = False) -> Containers:
     """The containers of this host; notices go to standard error unless `quiet`."""
-    cni = Cni(Executor(search_path(os.environ), plain=settings.plain_exec))
-    return Containers(Store(), cni, _silent if quiet else warn, _supervisor())
+    return _containers(_cni(), _silent if quiet else warn)
+
+
+def catalog() -> Catalog:
+    """The networks of this host."""
+    from minirt.netadmin.catalog import Catalog
+
+    cni = _cni()
+    return Catalog(_containers(cni, warn), cni, warn)
+
+
+def reloader() -> Reloader:
+    """What has the networks of running containers made anew."""
+    from minirt.netadmin.reload import Reloader
+
+    cni = _cni()
+    return Reloader(_containers(cni, warn), cni)
+
+
+def _cni() -> Cni:
+    return Cni(Executor(search_path(os.environ), plain=settings.plain_exec))
+
+
+def _containers(cni: Cni, notice: Callable[[str], None]) -> Containers:
+    return Containers(Store(), cni, notice, _supervisor())
 
 
 def _supervisor() -> tuple[str, ...]:

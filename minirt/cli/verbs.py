@@ -20,13 +20,22 @@ TABLE = {
     ("ps",): ("minirt.cli.look", "List containers"),
     ("logs",): ("minirt.cli.look", "Print what a container has written"),
     ("inspect",): ("minirt.cli.look", "Print all that is known of containers, as JSON"),
+    ("network", "ls"): ("minirt.cli.network", "List networks, and who is attached"),
+    ("network", "inspect"): ("minirt.cli.network", "Print all that is known of networks, as JSON"),
+    ("network", "create"): ("minirt.cli.network", "Make a network"),
+    ("network", "rm"): ("minirt.cli.network", "Remove networks"),
+    ("network", "reload"): ("minirt.cli.network", "Restore what a flush of the firewall took from containers"),
+    ("network", "prune"): ("minirt.cli.network", "Remove created networks that nobody uses"),
     ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
 }
 
 # What minirt starts itself with; not in the help.
 HIDDEN = {("supervise",): ("minirt.cli.supervise", "")}
 
-GROUPS = {("plugin",): "Look after the bundled CNI plugins"}
+GROUPS = {
+    ("network",): "Look after the networks that containers can join",
+    ("plugin",): "Look after the bundled CNI plugins",
+}
 
 
 def children(prefix: tuple[str, ...]) -> dict[str, str]:
