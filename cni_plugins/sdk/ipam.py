@@ -26,12 +26,12 @@ from cni_plugins.sdk.main import Request
 from cni_plugins.spec import convert
 from cni_plugins.spec.config import View, decode
 from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, CniError
-from cni_plugins.spec.record import replace
 from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from cni_plugins.sdk.call import Call
     from cni_plugins.sdk.main import Outcome
@@ -98,15 +98,25 @@ class Lease(Step):
         document = decode(
             _answer(self.request, _wait(self.request, call)) or b"{}", f"the answer of {_who(self.request)}"
         )
-        result = convert.decode(document, self.request.version)
-        return replace(result, interfaces=(), ips=tuple(replace(ip, interface=None) for ip in result.ips))
+        return convert.decode(_without_interfaces(document), self.request.version)
 
     def undo(self) -> None:
         """DEL, after ADD has ended one way or the other: a delegate killed half-way might still get its address."""
-        if self._call is not None:
-            call, self._call = self._call, None
-            _wait(self.request, call)
-        delegate(self.request, "DEL")
+        call, self._call = self._call, None
+        try:
+            if call is not None:
+                _wait(self.request, call)
+        finally:
+            delegate(self.request, "DEL")
+
+
+def _without_interfaces(document: dict[str, Any]) -> dict[str, Any]:
+    """An IPAM plugin has none to speak of; some speak of one that is not there."""
+    ips = View(document).get("ips")
+    bare = {key: value for key, value in document.items() if key.casefold() not in ("interfaces", "ips")}
+    if isinstance(ips, list):
+        ips = [{key: ip[key] for key in ip if key != "interface"} if isinstance(ip, dict) else ip for ip in ips]
+    return bare if ips is None else bare | {"ips": ips}
 
 
 def start_add(request: Request) -> Lease:
