@@ -26,16 +26,16 @@ class Locks:
         self.path = path
 
     def container(self, container_id: str, wait: bool = True) -> Held:
-        """The container's lock, held by one. Without `wait` BlockingIOError says that somebody has it."""
+        """The container's lock, held by one."""
         return Held(self.path, crc32(container_id.encode()), fcntl.F_WRLCK, wait)
 
-    def network(self, name: str, alone: bool = False) -> Held:
+    def network(self, name: str, alone: bool = False, wait: bool = True) -> Held:
         """The network's lock: shared by ADD, DEL and CHECK, held by GC `alone`."""
-        return Held(self.path, _NETWORKS + crc32(name.encode()), fcntl.F_WRLCK if alone else fcntl.F_RDLCK, True)
+        return Held(self.path, _NETWORKS + crc32(name.encode()), fcntl.F_WRLCK if alone else fcntl.F_RDLCK, wait)
 
 
 class Held:
-    """One byte of the file, locked while the block runs. Raises OSError."""
+    """One byte of the file, locked while the block runs. Without `wait` BlockingIOError says that somebody has it."""
 
     def __init__(self, path: str, start: int, kind: int, wait: bool) -> None:
         self._path = path

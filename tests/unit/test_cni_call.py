@@ -50,6 +50,7 @@ SENTENCES = {
     "an error with 0": (fails(7, "no", exit=0), "it exited with 0, but printed an error: no"),
     "an error without words": (fails(7, ""), "it gave no reason"),
     "an error without code": (says({"msg": "no"}, exit=1), "it exited with 1 and printed what is no error object: "),
+    "an error whose code is none": (says({"code": True, "msg": "no"}, exit=1), "and printed what is no error object: "),
     "unknown version": (
         says({"cniVersion": "7.0.0"}),
         "it printed an invalid result: result of version '7.0.0' is not",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from support.scripted import Answer, fails, says
 
 from minirt.cni.call import Answered, Calling
 from minirt.cni.chain import SeveralFailed
-from minirt.cni.locks import Locks
+from minirt.cni.locks import Held, Locks
 from minirt.errors import ConfigError, NotFound, PluginError
 
 
@@ -48,6 +49,7 @@ def test_R24_CHECK_is_for_what_was_added_and_not_deleted(bench: Bench) -> None:
 
 def test_R24_CHECK_is_not_run_where_the_list_forbids_it_or_has_no_such_verb(bench: Bench) -> None:
     bench.cni().check(bench.added("a", text={"disableCheck": True}))
+    assert bench.order() == []
     old = bench.added("b", text={"cniVersion": "0.3.1", "name": "old"})
     with pytest.raises(ConfigError, match=r"version 0\.3\.1 has no CHECK"):
         bench.cni().check(old)
@@ -114,6 +116,40 @@ def test_R12_GC_takes_a_container_that_is_busy_to_be_alive(bench: Bench) -> None
     (call,) = bench.plugins.calls()
     assert call.config["cni.dev/valid-attachments"] == [{"containerID": "c1", "ifname": "eth0"}]
     assert bench.cached() == ["net-c1-eth0"]
+
+
+def test_R12_R13_an_operation_has_its_container_alone_and_shares_its_network_and_GC_has_the_network(
+    bench: Bench,
+) -> None:
+    locks = Locks(str(bench.folder / "lock"))
+    free: dict[str, list[bool]] = {}
+
+    def look(event: Calling | Answered) -> None:
+        if isinstance(event, Calling):
+            asked = (
+                locks.container("c1", False),
+                locks.network("net", False, False),
+                locks.network("net", True, False),
+            )
+            free[event.command] = [_is_free(lock) for lock in asked]
+
+    bench.plugins.write("a", ADD=[says(ONE)])
+    attachment, cni = bench.attachment("a", text=GC), bench.cni(watch=look)
+    cni.add(attachment)
+    cni.check(attachment)
+    cni.delete(attachment)
+    cni.gc(attachment.network, ())
+    busy = [False, True, False]
+    assert free == {"ADD": busy, "CHECK": busy, "DEL": busy, "GC": [True, False, False]}
+    assert all(map(_is_free, (locks.container("c1", False), locks.network("net", True, False))))
+
+
+def _is_free(lock: Held) -> bool:
+    try:
+        with lock:
+            return True
+    except BlockingIOError:
+        return False
 
 
 def test_R29_STATUS_is_the_answer_of_the_first_plugin_that_is_not_ready(bench: Bench) -> None:
@@ -196,6 +232,22 @@ def test_plugins_inherit_one_nftables_socket_and_nothing_else(bench: Bench) -> N
         fd = int(call.env["CNI_NFNL_FD"])
         assert [number for number in call.fds if number > 2] == [fd]
     assert len({call.env["CNI_NFNL_FD"] for call in bench.plugins.calls()}) == 1
+
+
+def test_the_socket_that_is_lent_is_one_for_nftables_and_is_closed_after_the_last_plugin(bench: Bench) -> None:
+    attachment = bench.added("a", "b")
+    lent: list[int] = []
+
+    def look(event: Calling | Answered) -> None:
+        env = (event.call if isinstance(event, Answered) else event).env
+        with socket.socket(fileno=os.dup(int(env["CNI_NFNL_FD"]))) as lent_one:
+            assert (lent_one.family, lent_one.proto) == (socket.AF_NETLINK, 12), "linux/netlink.h: NETLINK_NETFILTER"
+        lent.append(int(env["CNI_NFNL_FD"]))
+
+    bench.cni(watch=look).delete(attachment)
+    assert len(lent) == 4 and len(set(lent)) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(lent[0])
 
 
 def test_descriptors_of_the_caller_are_left_to_plugins_when_it_says_so(bench: Bench) -> None:
