@@ -1,31 +1,22 @@
-"""The executor seam: a plugin as a program and a plugin as a fork, in the same tests, so that they cannot differ.
+"""The executor seam over programs that know nothing of us: both executors in one set of tests, so as not to differ.
 
-`anyhow` is both executors over programs that know nothing of us. `Probe` is a plugin of ours that writes down the world
-it finds: executed and forked, it must find the same, whatever state its caller is in.
+What a plugin of ours finds, executed and forked, is in test_executor_fork.py.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.probe import ENV, STDIN
 from support.scripted import Answer, Scripted, fails, says
 
-import cni_plugins
-from cni_plugins.sdk import launcher
 from cni_plugins.sdk.executor import ExecutorError, Fork, NotFoundError, Spawn, StartError, StoppedError, find
 from cni_plugins.spec.errors import CniError
-
-ENV = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c", "CNI_NETNS": "/gone", "CNI_IFNAME": "eth0", "CNI_PATH": "/nowhere"}
-STDIN = b'{"cniVersion": "1.1.0", "name": "net", "type": "probe"}'
 
 anyhow = pytest.mark.parametrize("executor", [Spawn(), Fork()], ids=["spawn", "fork"])
 
@@ -270,221 +261,6 @@ def test_a_program_that_is_just_being_written_is_tried_again(executor: Spawn, tm
         os.waitpid(writer, 0)
         os.close(read)
         os.close(write)
-
-
-# --- a plugin of ours -------------------------------------------------------------------------------------------------
-
-PROBE = '''
-"""A plugin that writes down the world it finds itself in, into the file that PROBE_REPORT names."""
-import gc, json, os, sys
-from cni_plugins.sdk.main import Plugin
-from cni_plugins.spec.result import Result
-
-def status_lines(*keys):
-    with open("/proc/self/status") as file:
-        return {line.partition(":")[0]: line.split()[1] for line in file if line.startswith(keys)}
-
-def open_descriptors():
-    listed = [int(fd) for fd in os.listdir("/proc/self/fd")]
-    return [fd for fd in listed if fd > 2 and os.path.exists(f"/proc/self/fd/{fd}")]
-
-def add(request):
-    gc.collect()
-    others = open_descriptors()
-    with open(os.environ["PROBE_REPORT"], "w") as report:
-        json.dump({
-            "env": dict(os.environ),
-            "child_env": os.popen("env").read().splitlines(),
-            "argv": sys.argv,
-            "fds": {fd: os.readlink(f"/proc/self/fd/{fd}").partition(":")[0] for fd in (0, 1, 2)},
-            "others": others,
-            "signals": status_lines("SigBlk", "SigIgn", "SigCgt"),
-            "group": os.getpgrp() == os.getpid(),
-            "cwd": os.getcwd(),
-            "has_pytest": "pytest" in sys.modules,
-            "request": [request.container_id, request.network, request.stdin.decode()],
-        }, report)
-    if os.environ.get("PROBE_PRINTS"):
-        print("said by print")
-    if os.environ.get("PROBE_RAISES"):
-        raise RuntimeError("as asked")
-    return Result()
-
-PLUGIN = Plugin("probe", add=add, delete=lambda request: None, check=lambda request: None)
-'''
-
-
-# LC_CTYPE is the executed interpreter's own (PEP 538), `_` the shell's, and the terminal's size is what the readline
-# library, which pytest loads, puts into the C library's environment behind Python's back.
-NOISE = ("LC_CTYPE=", "_=", "COLUMNS=", "LINES=")
-_numbers = itertools.count()
-INTERNAL = 3 << 31  # signals 32 and 33 are the C library's own; its posix_spawn leaves them ignored
-
-
-class Probe:
-    """The probe as a launcher in a folder, and as a module that a fork of this process finds."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (folder / "modules").mkdir()
-        name = f"probe_{next(_numbers)}"  # a fork may find modules that an earlier one had loaded here
-        self.module = folder / "modules" / f"{name}.py"
-        self.module.write_text(PROBE, encoding="utf-8")
-        modules = str(folder / "modules")
-        monkeypatch.setitem(launcher.NAMES, "probe", name)
-        monkeypatch.setattr(cni_plugins, "__path__", [*cni_plugins.__path__, modules])
-        original: Callable[[str], bytes] = launcher.text
-        more = f"import cni_plugins\ncni_plugins.__path__.append({modules!r})\nfrom cni_plugins.sdk.main".encode()
-        monkeypatch.setattr(launcher, "text", lambda name: original(name).replace(b"from cni_plugins.sdk.main", more))
-        self.program = folder / "probe"
-        self.program.write_bytes(launcher.text("probe"))
-        self.program.chmod(0o755)
-        self.report = folder / "report"
-
-    def run(self, executor: Spawn, **env: str) -> tuple[Any, dict[str, Any]]:
-        """The outcome, and the world as the plugin saw it."""
-        outcome = executor.run(str(self.program), ENV | {"PROBE_REPORT": str(self.report)} | env, STDIN, timeout=20)
-        report: dict[str, Any] = json.loads(self.report.read_bytes())
-        report["env"].pop("LC_CTYPE", None)
-        report["child_env"] = sorted(line for line in report["child_env"] if not line.startswith(NOISE))
-        report["signals"] = {kind: int(mask, 16) & ~INTERNAL for kind, mask in report["signals"].items()}
-        return outcome, report
-
-
-@pytest.fixture
-def probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
-    return Probe(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def hostile() -> Iterator[None]:
-    """A caller with signals blocked, ignored and handled, descriptors open, and a name in its environment."""
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_IGN),
-        signal.SIGUSR1: signal.signal(signal.SIGUSR1, lambda *_: None),
-        signal.SIGCHLD: signal.signal(signal.SIGCHLD, lambda *_: None),
-        signal.SIGPIPE: signal.signal(signal.SIGPIPE, signal.SIG_DFL),
-    }
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR2})
-    wakeup = os.pipe()
-    for fd in wakeup:
-        os.set_blocking(fd, False)
-        os.set_inheritable(fd, True)
-    signal.set_wakeup_fd(wakeup[1])
-    os.environ["CALLERS_OWN"] = "secret"
-    yield
-    del os.environ["CALLERS_OWN"]
-    signal.set_wakeup_fd(-1)
-    for fd in wakeup:
-        os.close(fd)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGUSR2})
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("hostile")
-def test_forked_and_executed_a_plugin_finds_the_same_world(probe: Probe) -> None:
-    _, executed = probe.run(Spawn())
-    _, forked = probe.run(Fork())
-    assert forked | {"has_pytest": False} == executed
-    assert forked["env"] == ENV | {"PROBE_REPORT": str(probe.report)}
-    assert forked["others"] == []
-    assert forked["group"]
-    assert forked["signals"]["SigBlk"] == 0
-
-
-@pytest.mark.parametrize("preload", [False, True])
-def test_a_fork_runs_what_its_caller_may_have_loaded(probe: Probe, preload: bool) -> None:
-    for _ in range(2):
-        outcome, _ = probe.run(Fork(preload=preload))
-        assert outcome.exit == 0
-    assert (f"cni_plugins.{probe.module.stem}" in sys.modules) is preload
-
-
-@anyhow
-def test_a_plugin_of_ours_answers_the_same_either_way(executor: Spawn, probe: Probe) -> None:
-    outcome, report = probe.run(executor)
-    assert (outcome.exit, outcome.stdout, outcome.stderr) == (0, b'{\n    "cniVersion": "1.1.0"\n}', b"")
-    assert report["request"] == ["c", "net", STDIN.decode()]
-
-
-def test_the_fork_forks_and_the_spawn_executes(probe: Probe) -> None:
-    """A forked plugin has what this process had loaded."""
-    assert [probe.run(executor)[1]["has_pytest"] for executor in (Spawn(), Fork())] == [False, True]
-
-
-@anyhow
-def test_an_exception_in_a_plugin_is_an_error_object_and_no_traceback(executor: Spawn, probe: Probe) -> None:
-    outcome, _ = probe.run(executor, PROBE_RAISES="1")
-    assert outcome.exit == 1
-    assert json.loads(outcome.stdout)["code"] == 999
-    assert "as asked" in json.loads(outcome.stdout)["msg"]
-    assert outcome.stderr == b""
-
-
-@anyhow
-def test_the_traceback_is_on_standard_error_for_those_who_ask(executor: Spawn, probe: Probe) -> None:
-    outcome, _ = probe.run(executor, PROBE_RAISES="1", CNI_DEBUG="1")
-    assert b"Traceback" in outcome.stderr
-    assert b"RuntimeError: as asked" in outcome.stderr
-    assert b"Traceback" not in outcome.stdout
-
-
-def test_what_the_caller_has_not_flushed_does_not_come_out_of_the_fork(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with open(tmp_path / "callers-output", "w", encoding="utf-8") as stream:
-        stream.write("the caller's own words")
-        monkeypatch.setattr("sys.stdout", stream)
-        outcome, _ = probe.run(Fork())
-        monkeypatch.undo()
-    assert b"words" not in outcome.stdout
-    assert (tmp_path / "callers-output").read_text(encoding="utf-8") == "the caller's own words"
-
-
-@pytest.mark.parametrize("change", ["other text", "not executable"])
-def test_a_program_that_is_not_exactly_our_launcher_is_executed(probe: Probe, change: str) -> None:
-    """A foreign plugin of the same name must run, not ours; and what exec would refuse is refused."""
-    if change == "other text":
-        probe.program.write_text("#!/bin/sh\necho foreign\n", encoding="utf-8")
-        assert Fork().run(str(probe.program), ENV, STDIN, timeout=10).stdout == b"foreign\n"
-    else:
-        probe.program.chmod(0o644)
-        with pytest.raises(StartError, match="not executable"):
-            Fork().run(str(probe.program), ENV, STDIN, timeout=10)
-
-
-def test_a_fork_that_fails_before_it_is_a_plugin_says_so_and_ends(probe: Probe) -> None:
-    probe.module.write_text("raise ImportError('broken')", encoding="utf-8")
-    outcome = Fork().run(str(probe.program), ENV, STDIN, timeout=10)
-    assert (outcome.exit, outcome.stdout) == (1, b"")
-    assert b"ImportError: broken" in outcome.stderr
-
-
-def test_an_object_of_the_caller_cannot_close_a_descriptor_of_the_forked_plugin(probe: Probe) -> None:
-    """An unreachable cycle that owns descriptors must not be collected in the child: their numbers are the plugin's."""
-
-    class Owner:
-        def __init__(self) -> None:
-            self.itself = self
-            self.fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
-
-        def __del__(self) -> None:
-            for fd in self.fds:
-                try:
-                    os.close(fd)
-                except OSError:
-                    os.write(2, b"collected in the wrong process")
-
-    import gc
-
-    gc.disable()
-    try:
-        Owner()
-        outcome, _ = probe.run(Fork())
-    finally:
-        gc.enable()
-        gc.collect()
-    assert (outcome.exit, outcome.stderr) == (0, b"")
 
 
 def _gone(*pids: int) -> None:
