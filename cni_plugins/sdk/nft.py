@@ -33,7 +33,7 @@ class Chain:
     rules: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = (f"type {self.hook};", *self.rules) if self.hook else self.rules
+        lines = (f"type {self.hook}", *self.rules) if self.hook else self.rules
         return f"chain {self.name} {{ {'; '.join(lines)}; }}"
 
 
