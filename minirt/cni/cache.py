@@ -44,6 +44,16 @@ class Entry:
     result: Mapping[str, Any] = _NOTHING
     failure: str = ""
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Where its network namespace may be found: as it was asked for, which libcni has not always written down, and
+        as the plugins said."""
+        try:
+            sandboxes = [item.string("sandbox") for item in View(dict(self.result)).views("interfaces")]
+        except CniError:
+            sandboxes = []  # whatever it is, it is no result of ours
+        return tuple(dict.fromkeys(path for path in (self.netns, *sandboxes) if path))
+
     def to_json(self) -> dict[str, Any]:
         """Keys as libcni names them; those that it leaves out when empty are left out."""
         optional = {
@@ -112,10 +122,23 @@ class Cache:
 
     def entries(self, container_id: str = "") -> Iterator[Entry]:
         """Every attachment, or one container's, by file name; not the old form, which does not say whose it is."""
-        for name in sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else ():
-            found = self._read(f"{self.folder}/{name}")
-            if isinstance(found, Entry) and container_id in ("", found.container_id):
-                yield found
+        for name in self._names():
+            if f"-{container_id}" in name:
+                found = self._read(f"{self.folder}/{name}")
+                if isinstance(found, Entry) and container_id in ("", found.container_id):
+                    yield found
+
+    def doubtful(self, network: str) -> Iterator[tuple[str, str]]:
+        """Container id and interface, as far as the file's name tells them, of what cannot be told to be alive or not:
+        files of `network` that are damaged, or of the old form. An ambiguous name is read in every way."""
+        for name in self._names():
+            if name.startswith(f"{network}-") and not isinstance(self._read(f"{self.folder}/{name}"), Entry):
+                parts = name.removeprefix(f"{network}-").split("-")
+                for cut in range(1, len(parts)):
+                    yield "-".join(parts[:cut]), "-".join(parts[cut:])
+
+    def _names(self) -> list[str]:
+        return sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []
 
     def _read(self, path: str) -> Entry | dict[str, Any] | None:
         """An entry, the bare result of the old form, or None."""

@@ -94,9 +94,10 @@ class Caller:
         calling = call.Calling(command, network.name, plugin["type"], path, env, config)
         return call.make(calling, self.executor, self.timeout, (*self._keep_fds, *fds), self._watch)
 
-    def versions(self, plugin_type: str) -> tuple[str, ...]:
-        """The versions that the plugin says it speaks. Raises NotFound, PluginError."""
-        path = self.executor.find(plugin_type)
+    def versions(self, plugin_type: str, path: str = "") -> tuple[str, ...]:
+        """The versions that the plugin says it speaks: the one that is found, or that at `path`. Raises NotFound,
+        PluginError."""
+        path = path or self.executor.find(plugin_type)
         # Values that mean nothing: plugins from before the verb fail without them, in words that would mislead.
         nobody = {"CNI_CONTAINERID": "dummy", "CNI_NETNS": "dummy", "CNI_IFNAME": "dummy"}
         env = request.environment("VERSION", None, self.executor.directories, self.environ) | nobody

@@ -19,7 +19,7 @@ from minirt.errors import ConfigError, Conflict, KernelRefused, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["FOREIGN", "Executor", "bundled", "install", "search_path"]
 __all__ += ["ExecutorError", "Outcome", "StartError", "StoppedError"]  # how a call ends, for `call`
@@ -33,7 +33,12 @@ class Executor:
 
     def __init__(self, directories: Sequence[str], plain: bool = False) -> None:
         self.directories = tuple(directories)
+        self._plain = plain
         self._executor: Spawn = Spawn() if plain else Fork()
+
+    def preferring(self, directory: str) -> Executor:
+        """The same, but that it looks into `directory` first."""
+        return Executor((directory, *self.directories), self._plain)
 
     def find(self, plugin_type: str) -> str:
         """The path of the program. Raises NotFound, ConfigError for a type that can be no program's name."""
@@ -43,6 +48,14 @@ class Executor:
             raise NotFound(str(error), _where_to_get(plugin_type)) from None
         except CniError as error:
             raise ConfigError(str(error)) from None
+
+    def programs(self) -> Iterator[tuple[str, str]]:
+        """Name and path of every program in the folders, in the order in which they are searched."""
+        for directory in dict.fromkeys(self.directories):
+            for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+                path = os.path.join(directory, name)
+                if os.path.isfile(path) and os.access(path, os.X_OK):
+                    yield name, path
 
     def run(
         self, path: str, env: Mapping[str, str], stdin: bytes, timeout: float | None, keep_fds: Sequence[int]

@@ -181,6 +181,12 @@ class Cni:
         entry = self.cache.get(network, container_id, ifname)
         return self._known(entry) if entry else None
 
+    def recall_all(self, container_id: str) -> list[Attachment]:
+        """All that the cache knows of a container, once nobody is at work on it."""
+        with self._locks.container(container_id):
+            entries = list(self.cache.entries(container_id))
+        return [known for entry in entries if (known := self._known(entry))]
+
     def _delete_each(self, attachments: Iterable[Attachment], force: bool, shared: NftSocket) -> list[MinirtError]:
         failures: list[MinirtError] = []
         for attachment in attachments:
@@ -238,14 +244,14 @@ class Cni:
     def gc(self, network: NetworkList, valid: Iterable[tuple[str, str]]) -> None:
         """Have all removed that belongs to no attachment in `valid`, which are pairs of container id and ifname.
 
-        It waits until nothing runs on the network. Attachments that are only known from the cache are deleted; then
-        every plugin collects, whatever fails. Silent where the list says disableGC, and for plugins that are older
-        than GC. Raises SeveralFailed.
+        It waits until nothing runs on the network, and only then goes through `valid`: whoever was added meanwhile is
+        in it. Attachments that are only known from the cache are deleted; then every plugin collects, whatever fails.
+        Silent where the list says disableGC, and for plugins that are older than GC. Raises SeveralFailed.
         """
         if network.disable_gc:
             return
-        keep = set(valid)
         with self._locks.network(network.name, alone=True), NftSocket() as shared:
+            keep = set(valid)
             failures = [*self._delete_stale(network, keep, shared), *self._gc_plugins(network, keep, shared)]
         if failures:
             raise SeveralFailed(f"network {network.name!r} could not be collected whole", failures)
@@ -253,12 +259,15 @@ class Cni:
     def _delete_stale(
         self, network: NetworkList, keep: set[tuple[str, str]], shared: NftSocket
     ) -> Iterator[MinirtError]:
+        from minirt.cni.netns import alive  # not on the way of a run
+
         for entry in self.cache.entries():
             if entry.network != network.name or (entry.container_id, entry.ifname) in keep:
                 continue
+            netns = next(filter(alive, entry.namespaces), "")
             try:
                 with self._locks.container(entry.container_id, wait=False):
-                    self._delete(Attachment(network, entry.container_id, entry.netns, entry.ifname), False, shared)
+                    self._delete(Attachment(network, entry.container_id, netns, entry.ifname), False, shared)
             except BlockingIOError:
                 keep.add((entry.container_id, entry.ifname))  # somebody is at it right now: it is alive
             except MinirtError as error:
@@ -292,9 +301,14 @@ class Cni:
                 if not incompatible(error):
                     raise
 
-    def version(self, plugin_type: str) -> tuple[str, ...]:
-        """The versions that the plugin says it speaks. Raises NotFound, PluginError."""
-        return self._caller.versions(plugin_type)
+    def version(self, plugin_type: str, path: str = "") -> tuple[str, ...]:
+        """The versions that the plugin says it speaks: the one that is found, or that at `path`. Raises NotFound,
+        PluginError."""
+        return self._caller.versions(plugin_type, path)
+
+    @property
+    def executor(self) -> Executor:
+        return self._caller.executor
 
     # --- what is remembered ------------------------------------------------------------------------------------------
 
@@ -312,7 +326,8 @@ class Cni:
         except CniError as error:
             self.warnings.append(f"{error}: the present list is taken instead")
             return None
-        return Attachment(network, entry.container_id, entry.netns, entry.ifname, entry.args, entry.capability_args)
+        netns = next(iter(entry.namespaces), "")
+        return Attachment(network, entry.container_id, netns, entry.ifname, entry.args, entry.capability_args)
 
     def _cached_result(self, entry: Entry | None, version: str) -> dict[str, Any]:
         """The result of ADD as a document of `version`; empty when there is none, or it cannot be said in it."""
