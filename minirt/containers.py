@@ -5,8 +5,8 @@
                           └─────start──────┘
 
 While a container lives, its supervisor holds the container's lock: the foreground `minirt run` itself, or the process
-that a detached one left behind. A record that says "running" with nobody holding the lock tells that the supervisor died, or the host
-was restarted: whoever comes by first takes the container down (`_settle`).
+that a detached one left behind. A record that says "running" with nobody holding the lock tells that the supervisor
+died, or the host was restarted: whoever comes by first takes the container down (`_settle`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from minirt.supervise import deaf, forwarding, interrupting, until_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import NoReturn, TypeVar
 
     from minirt.child import Child
@@ -70,6 +70,12 @@ class Containers:
             except NotFound:
                 continue  # removed meanwhile, or a --rm container whose supervisor died
         return found
+
+    def held(self, network: str) -> Iterator[tuple[str, str]]:
+        """Container id and interface of what containers hold on `network`; of those, too, that are being started, or
+        could not be disconnected. Those whose supervisor died are as they left them: `all` settles them."""
+        for record in self.store.all():
+            yield from ((record.id, item.ifname) for item in record.attached if item.network == network)
 
     def is_alive(self, record: Record) -> bool:
         """Whether somebody supervises it, or is busy with it."""
@@ -280,7 +286,7 @@ class Containers:
             try:
                 box.down(force)
             finally:
-                if not box.record.attached:
+                if not (box.record.attached or box.record.netns):  # else it is needed to try again
                     self.store.remove(box.record)
 
 

@@ -173,7 +173,7 @@ class Sandbox:
         """Take down whatever there is of it. Raises PluginError when a network could not be left: what is needed to
         try again is kept then. With `force` everything is tried, and what fails is told after that."""
         self._kill()
-        attachments = tuple(map(self._attachment, self.record.attached))
+        attachments = (*map(self._attachment, self.record.attached), *self._guests())
         failure = None
         try:
             if attachments:
@@ -201,11 +201,21 @@ class Sandbox:
         finally:
             os.close(pidfd)
 
+    def _guests(self) -> list[Attachment]:
+        """Attachments that others made for it (`minirt cni add --container`)."""
+        if not self._store.has_guests(self.record):
+            return []
+        ours = {(item.network, item.ifname) for item in self.record.attached}
+        known = self._cni.recall_all(self.record.id)
+        return [replace(item, netns=self._netns()) for item in known if (item.network.name, item.ifname) not in ours]
+
+    def _netns(self) -> str:
+        return self.record.netns if os.path.exists(self.record.netns) else ""
+
     def _attachment(self, item: Attached) -> Attachment:
         """What ADD was given, from the record; the plugins' namespace is left out when it is gone."""
-        netns = self.record.netns if os.path.exists(self.record.netns) else ""
         network = parse_list(item.config, item.source)
-        return Attachment(network, self.record.id, netns, item.ifname, (), item.wishes)
+        return Attachment(network, self.record.id, self._netns(), item.ifname, (), item.wishes)
 
 
 def _planned(attachment: Attachment) -> Attached:

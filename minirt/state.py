@@ -26,6 +26,7 @@ SHORT = 12  # characters of an id that people are shown
 _ID_LENGTH = 64
 _NOTHING: dict[str, Any] = {}
 _ASIDE = "."  # begins the name of a container's folder while it is being made
+_GUESTS = "guests"  # the file that says so is empty
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -149,6 +150,14 @@ class Store:
     def lock(self, record: Record) -> files.Lock:
         """The container's lock: held by its supervisor while it lives, and by whoever changes it when it does not."""
         return files.Lock(self.path(record.id, "lock"))
+
+    def note_guests(self, record: Record) -> None:
+        """Somebody else is about to attach networks to it: what they are, only the cache of CNI will know."""
+        files.write(self.path(record.id, _GUESTS), b"")
+
+    def has_guests(self, record: Record) -> bool:
+        """Whether whoever takes it down must ask for attachments that its record does not list."""
+        return os.path.exists(self.path(record.id, _GUESTS))
 
     def _claim(self, name: str, container_id: str) -> None:
         link = f"{self.names}/{name}"
