@@ -8,7 +8,7 @@ import sys
 from minirt.cli import settings
 from minirt.cli.output import warn
 from minirt.cni.executor import Executor, search_path
-from minirt.cni.operations import Cni
+from minirt.cni.operations import TIMEOUT, Cni
 from minirt.containers import Containers
 from minirt.state import Store
 
@@ -22,31 +22,37 @@ if TYPE_CHECKING:
 
 def make(quiet: bool = False) -> Containers:
     """The containers of this host; notices go to standard error unless `quiet`."""
-    return _containers(_cni(), _silent if quiet else warn)
+    return _containers(cni(), _silent if quiet else warn)
 
 
 def catalog() -> Catalog:
     """The networks of this host."""
     from minirt.netadmin.catalog import Catalog
 
-    cni = _cni()
-    return Catalog(_containers(cni, warn), cni, warn)
+    plugins = cni()
+    return Catalog(_containers(plugins, warn), plugins, warn)
 
 
 def reloader() -> Reloader:
     """What has the networks of running containers made anew."""
     from minirt.netadmin.reload import Reloader
 
-    cni = _cni()
-    return Reloader(_containers(cni, warn), cni)
+    plugins = cni()
+    return Reloader(_containers(plugins, warn), plugins)
 
 
-def _cni() -> Cni:
-    return Cni(Executor(search_path(os.environ), plain=settings.plain_exec))
+def cni(timeout: float = TIMEOUT) -> Cni:
+    """What puts plugins to work; `timeout` is in seconds for each call."""
+    return Cni(executor(), timeout=timeout)
 
 
-def _containers(cni: Cni, notice: Callable[[str], None]) -> Containers:
-    return Containers(Store(), cni, notice, _supervisor())
+def executor() -> Executor:
+    """What finds plugins and runs them."""
+    return Executor(search_path(os.environ), plain=settings.plain_exec)
+
+
+def _containers(plugins: Cni, notice: Callable[[str], None]) -> Containers:
+    return Containers(Store(), plugins, notice, _supervisor())
 
 
 def _supervisor() -> tuple[str, ...]:

@@ -18,9 +18,7 @@ def warn(text: str) -> None:
 
 
 def show_error(error: MinirtError) -> None:
-    warn(f"error: {error.message}")
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    error.show()
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

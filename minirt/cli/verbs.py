@@ -26,6 +26,13 @@ TABLE = {
     ("network", "rm"): ("minirt.cli.network", "Remove networks"),
     ("network", "reload"): ("minirt.cli.network", "Restore what a flush of the firewall took from containers"),
     ("network", "prune"): ("minirt.cli.network", "Remove created networks that nobody uses"),
+    ("cni", "add"): ("minirt.cli.cni", "Attach a network namespace to a network"),
+    ("cni", "del"): ("minirt.cli.cni", "Detach it"),
+    ("cni", "check"): ("minirt.cli.cni", "Ask whether it is still attached as it was"),
+    ("cni", "gc"): ("minirt.cli.cni", "Remove what is left of attachments that are not alive"),
+    ("cni", "status"): ("minirt.cli.cni", "Ask whether a network could take another attachment"),
+    ("cni", "version"): ("minirt.cli.cni", "Show plugins, the versions they speak, and where they lie"),
+    ("cni", "exec"): ("minirt.cli.cni_exec", "Call one plugin by hand"),
     ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
 }
 
@@ -33,6 +40,7 @@ TABLE = {
 HIDDEN = {("supervise",): ("minirt.cli.supervise", "")}
 
 GROUPS = {
+    ("cni",): "Put CNI plugins to work on any network namespace, as cnitool does",
     ("network",): "Look after the networks that containers can join",
     ("plugin",): "Look after the bundled CNI plugins",
 }
