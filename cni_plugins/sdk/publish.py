@@ -161,9 +161,7 @@ class ForgetFlows(Step):
                 warn(f"portmap: clients that send already may have to pause: cannot read the flows: {error}")
 
     def _forget(self, family: int, mappings: list[Mapping]) -> None:
-        ports = {item.host_port for item in mappings}
-        only = ports.pop() if len(ports) == 1 else 0  # the kernel filters by one port, or none
-        flows = conntrack.udp_flows(self.nftables.netlink, family, only)
+        flows = conntrack.udp_flows(self.nftables.netlink, family, {item.host_port for item in mappings})
         stray = [flow for flow in flows if any(_concerns(flow, item) for item in mappings)]
         local = {dst for dst in {flow.dst for flow in stray} if (way := self.host.rtnl.way_to(dst)) and way.local}
         conntrack.forget(self.nftables.netlink, [flow for flow in stray if flow.dst in local])
@@ -271,10 +269,10 @@ def _concerns(flow: conntrack.Flow, mapping: Mapping) -> bool:
 def _forget_flows_of(nftables: Nftables, publication: Publication) -> None:
     """Those that the container answers: their next packets must not be sent to an address that is nobody's."""
     pairs = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
+    ports = {mapping.host_port for mapping, _target in pairs}
     try:
         for address in dict.fromkeys(target.address for _mapping, target in pairs):
-            flows = conntrack.udp_flows(nftables.netlink, address.family, answered_by=address)
-            ours = [flow for flow in flows if any(_concerns(flow, mapping) for mapping, _target in pairs)]
-            conntrack.forget(nftables.netlink, ours)
+            flows = conntrack.udp_flows(nftables.netlink, address.family, ports)
+            conntrack.forget(nftables.netlink, [flow for flow in flows if flow.answered_by == address])
     except OSError as error:
         warn(f"portmap: clients that send still may have to pause: cannot read the flows: {error}")

@@ -380,14 +380,25 @@ def test_gc_keeps_the_valid_attachments_of_the_network_and_all_of_others(net: To
 
 
 def test_clients_that_sent_udp_before_the_port_was_published_are_heard(net: Topology, portmap: Portmap) -> None:
+    portmap.ok("ADD", "b", tcp(1, 1))  # so that there are rules, which decide about a flow's first packet
     client = net.open("outside", HOST, SOCK_DGRAM)
-    net.machine.run(
-        "nft", "add table inet cni_tracked; add chain inet cni_tracked x { type nat hook input priority 0; }"
-    )
-    client.sendto(b"ping", (HOST, 5353))  # the kernel notes: for the host itself
+    client.sendto(b"ping", (HOST, 5353))  # it is for the host itself
     portmap.ok("ADD", "a", udp(5353, 53))
     assert net.converse(client, net.receive("a", A, 53), HOST, 5353) == OUTSIDE
     portmap.ok("DEL", "a")
+    portmap.ok("DEL", "b")
+
+
+def test_clients_that_keep_sending_udp_reach_the_host_when_the_port_is_no_longer_published(
+    net: Topology, portmap: Portmap
+) -> None:
+    portmap.ok("ADD", "a", udp(5353, 53), udp(5354, 54))  # of several ports, all flows are read
+    clients = {HOST: net.open("outside", HOST, SOCK_DGRAM), HOST6: net.open("outside", HOST6, SOCK_DGRAM)}
+    net.converse(clients[HOST], net.receive("a", A, 53), HOST, 5353)
+    net.converse(clients[HOST6], net.receive("a", A6, 53), HOST6, 5353)
+    portmap.ok("DEL", "a")
+    for address, client in clients.items():
+        net.converse(client, net.receive("", address, 5353), address, 5353)
 
 
 def test_clients_that_keep_sending_udp_follow_the_port_to_the_next_container(net: Topology, portmap: Portmap) -> None:
