@@ -1,7 +1,7 @@
 """Fixtures for every test: a private host (`machine`), made for the test and left when it ends, and `minirt` on it.
 
 The laws kept here: a test that passes leaves nothing on its machine (`pytest.mark.leaves` declares the exceptions, in
-the words of `support.leftovers`), and in CI a skipped test is a failed one.
+the words of `support.leftovers`), nor all of them together on the host, and in CI a skipped test is a failed one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
-from support import orphans
+from support import leftovers, orphans
 from support.command import CONTAINERS, Command
 from support.machine import Machine
 
@@ -27,6 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
     orphans.adopt()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _host() -> Iterator[None]:
+    """The host is as it was when the last test has ended. Asked in CI alone: elsewhere others work there too."""
+    run = Machine().text
+    before = leftovers.host(run) if os.environ.get("CI") and os.getuid() == 0 else None
+    yield
+    if before is not None:
+        _refuse(sorted(leftovers.host(run) - before))
+
+
 @pytest.fixture
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     with Machine() as private:
@@ -37,6 +47,10 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
             private.patience = 0.0  # a test that failed is to blame for enough
             private.leaves("*")
         left = private.leftovers()
+    _refuse(left)
+
+
+def _refuse(left: list[str]) -> None:
     if left:
         lines = "".join(f"\n  {line}" for line in left)
         pytest.fail(f"left behind (to be removed, or declared with pytest.mark.leaves):{lines}", pytrace=False)

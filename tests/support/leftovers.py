@@ -117,3 +117,10 @@ def files(folders: Iterable[str]) -> Iterator[str]:
                 yield f"directory {folder}"
             if folder != PINS:
                 yield from (f"file {os.path.join(folder, name)}" for name in names)
+
+
+def host(run: Run) -> set[str]:
+    """What may not change on the machine that the tests run on, whatever they do on machines of their own."""
+    folders = ("/run/cni", "/run/minirt", "/var/lib/cni", "/var/lib/minirt")
+    pins = (f"netns {name}" for name in namespaces())
+    return {*network(run), *nftables(run), *mounts(), *files(folders), *pins} - {*TOOLS}

@@ -100,22 +100,19 @@ class Machine:
         return sorted(line for line in found if not any(fnmatchcase(line, known) for known in self._declared))
 
     def _present(self) -> Iterator[str]:
-        yield from leftovers.network(self._text)
-        yield from leftovers.nftables(self._text)
+        yield from leftovers.network(self.text)
+        yield from leftovers.nftables(self.text)
         yield from leftovers.mounts()
         yield from leftovers.files(PRIVATE_DIRS)
         yield from (f"cgroup {path.removeprefix(f'{cgroups.MOUNT}/')}" for path in cgroups.below(self._cgroups))
         for name in leftovers.namespaces():
             if name in self._scaffolding:
-                yield from leftovers.network(self._text, name)
+                yield from leftovers.network(self.text, name)
             else:
                 yield f"netns {name}"
         for pid, command in orphans.processes().items():
             if pid not in self._processes:
                 yield f"process {pid} {command}"
-
-    def _text(self, *argv: str, **options: Any) -> str:
-        return self.run(*argv, **options).stdout
 
     # --- hands and eyes ----------------------------------------------------------------------------------------------
 
@@ -125,6 +122,10 @@ class Machine:
         if check and done.returncode:
             raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
+
+    def text(self, *argv: str, **options: Any) -> str:
+        """What a program prints."""
+        return self.run(*argv, **options).stdout
 
     def ip(self, *argv: str, netns: str = "") -> Any:
         """`ip -j …` decoded; inside the named namespace when `netns` says so."""
