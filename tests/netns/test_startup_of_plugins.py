@@ -33,7 +33,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 # Our own modules, for ADD and for DEL.
-OURS = {"bridge": (46, 46), "host-local": (22, 22), "loopback": (24, 24), "portmap": (35, 35)}
+OURS = {"bridge": (44, 43), "host-local": (21, 21), "loopback": (23, 23), "portmap": (34, 34)}
 
 
 @pytest.mark.leaves(*leftovers.SHARED, f"file {PLUGINS}/*", "in netns box: *")
