@@ -117,7 +117,7 @@ class Index:
             taken = int.from_bytes(self._read(name), "little") >> bit
             # The lowest bit that is not set: adding one carries through all that are.
             ahead = (~taken & (taken + 1)).bit_length() - 1
-            value += min(ahead, _BLOCK - bit)
+            value += ahead
             if ahead < _BLOCK - bit:
                 break
         return Address(first.family, value) if value <= end.value else None

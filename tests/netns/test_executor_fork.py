@@ -98,15 +98,16 @@ def test_the_traceback_is_on_standard_error_for_those_who_ask(executor: Spawn, p
 
 
 def test_what_the_caller_has_not_flushed_does_not_come_out_of_the_fork(
-    probe: Probe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    probe: Probe, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with open(tmp_path / "callers-output", "w", encoding="utf-8") as stream:
-        stream.write("the caller's own words")
-        monkeypatch.setattr("sys.stdout", stream)
+    """A stream flushes when it is dropped: the caller's must outlive the plugin."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", open(1, "w", closefd=False))  # noqa: SIM115  # nobody else may hold it
+        sys.stdout.write("the caller's own words")
         outcome, _ = probe.run(Fork())
-        monkeypatch.undo()
-    assert b"words" not in outcome.stdout
-    assert (tmp_path / "callers-output").read_text(encoding="utf-8") == "the caller's own words"
+        sys.stdout.close()
+    assert outcome.stdout == b'{\n    "cniVersion": "1.1.0"\n}'
+    assert capfd.readouterr().out == "the caller's own words"
 
 
 @pytest.mark.parametrize("change", ["other text", "not executable"])

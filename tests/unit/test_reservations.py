@@ -142,6 +142,26 @@ def test_a_reservation_that_cannot_be_written_leaves_no_file(store: Store, monke
         assert store.reserve(ip(3), B, 0)
 
 
+def test_an_index_that_cannot_be_written_is_not_believed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    reserve(store, 2, A)
+    for change in (lambda: store.reserve(ip(3), B, 0), lambda: store.release(A)):
+        with store:
+            assert store.reserve(ip(9), Owner("z", "eth0"), 0)  # so that there is something to seal
+            store.release(Owner("z", "eth0"))
+            with monkeypatch.context() as patch:
+                patch.setattr(reservation_index.Index, "_mark", full)
+                with pytest.raises(OSError, match="No space"):
+                    change()
+            there = os.path.exists(os.path.join(store.folder, "10.1.0.2"))
+        with store:
+            assert store.addresses(A) == ([ip(2)] if there else [])
+            assert store.addresses(B) == []
+            assert store.free(ip(2), ip(9)) == (ip(3) if there else ip(2))
+
+
 @pytest.mark.parametrize("moment", ["add", "seal", "_remember", "remove"])
 def test_a_call_that_is_cut_short_anywhere_leaves_a_store_that_is_right(
     store: Store, moment: str, monkeypatch: pytest.MonkeyPatch
@@ -229,6 +249,12 @@ def test_a_change_by_another_program_is_noticed_at_once(store: Store) -> None:
         with store:
             assert store.addresses(Owner("other", "eth0")) == [], turn
             store.release(A)
+
+
+def test_the_folder_is_left_with_a_time_that_no_change_can_have(store: Store) -> None:
+    """Clocks of file systems tick every few milliseconds: two changes within a tick have the same time."""
+    reserve(store, 2, A)
+    assert time.time() - os.stat(store.folder).st_mtime > 1.5
 
 
 def test_owners_of_any_length_and_with_one_checksum_are_kept_apart(

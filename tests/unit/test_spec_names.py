@@ -35,6 +35,8 @@ def test_container_ids_and_network_names_are_what_the_libraries_take(name: str) 
 
 
 @given(texts)
+@example(".")
+@example("..")
 @example("x" * 15)
 @example("x" * 16)
 @example("é" * 8)
