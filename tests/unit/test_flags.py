@@ -70,7 +70,17 @@ def test_a_network_with_options() -> None:
     assert parse_network("ns:/run/netns/x") == Network("ns:/run/netns/x")
 
 
-BAD_NETWORKS = ("", "-x", "a/b", "../x", "blue:ip", "blue:ip=", "blue:ip=10.0.0", "blue:speed=9", "blue:mac=1")
+BAD_NETWORKS: tuple[str, ...] = (
+    "",
+    "-x",
+    "a/b",
+    "../x",
+    "blue:ip",
+    "blue:ip=",
+    "blue:ip=10.0.0",
+    "blue:speed=9",
+    "blue:mac=1",
+)
 BAD_NETWORKS += ("blue:mac=01:00:00:00:00:00", "blue:ifname=a/b", "blue:ifname=a,ifname=b")
 
 
