@@ -1,63 +1,17 @@
-"""The portmap plugin on a private machine. Judges: real packets, and the ruleset as the nft program shows it."""
+"""Published ports on a private machine. Judges: real packets, and the ruleset as the nft program shows it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from socket import SOCK_DGRAM
-from typing import Any
 
 import pytest
 from support.leftovers import FOLDERS, TABLES
 from support.machine import Machine
-from support.topology import A6, B6, FAR, GATEWAY, GATEWAY6, HOST, HOST6, OUTSIDE, OUTSIDE6, A, B, Topology
-
-from cni_plugins.portmap import PLUGIN
-from cni_plugins.sdk.main import Outcome, dispatch
+from support.portmap import ADDRESSES, Portmap, elements, records, tcp, udp
+from support.topology import A6, FAR, GATEWAY, GATEWAY6, HOST, HOST6, OUTSIDE, OUTSIDE6, A, B, Topology
 
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS)
-
-ADDRESSES = {"a": (A, A6), "b": (B, B6)}
-
-
-class Portmap:
-    """Calls the plugin as a runtime does; `name` is container and namespace."""
-
-    def __call__(
-        self, command: str, name: str, *mappings: dict[str, Any], ifname: str = "eth0", **keys: Any
-    ) -> Outcome:
-        conf: dict[str, Any] = {"cniVersion": "1.1.0", "name": "web", "type": "portmap"}
-        conf["prevResult"] = self.result(name, ifname)
-        if mappings:
-            conf["runtimeConfig"] = {"portMappings": mappings}
-        conf |= {"name" if key == "network" else key: value for key, value in keys.items()}
-        env = {
-            "CNI_COMMAND": command,
-            "CNI_CONTAINERID": name,
-            "CNI_NETNS": f"/run/netns/{name}",
-            "CNI_IFNAME": ifname,
-            "CNI_PATH": "/opt/cni/bin",
-        }
-        text = json.dumps({key: value for key, value in conf.items() if value is not None})
-        return dispatch(PLUGIN, env, text.encode)
-
-    def result(self, name: str, ifname: str = "eth0") -> dict[str, Any]:
-        addresses = zip(ADDRESSES.get(name, ()), (24, 64), strict=False)
-        return {
-            "cniVersion": "1.1.0",
-            "interfaces": [{"name": "cni0"}, {"name": ifname, "sandbox": f"/run/netns/{name}"}],
-            "ips": [{"address": f"{address}/{length}", "interface": 1} for address, length in addresses],
-        }
-
-    def ok(self, command: str, name: str, *mappings: dict[str, Any], **keys: Any) -> Any:
-        outcome = self(command, name, *mappings, **keys)
-        assert outcome.exit == 0, outcome.stdout.decode()
-        return json.loads(outcome.stdout) if outcome.stdout else None
-
-    def fails(self, command: str, name: str, *mappings: dict[str, Any], **keys: Any) -> Any:
-        outcome = self(command, name, *mappings, **keys)
-        assert outcome.exit == 1, outcome.stdout.decode()
-        return json.loads(outcome.stdout)
 
 
 @pytest.fixture
@@ -69,20 +23,6 @@ def net(machine: Machine) -> Iterator[Topology]:
 @pytest.fixture
 def portmap() -> Portmap:
     return Portmap()
-
-
-def tcp(host_port: int, container_port: int, host_ip: str = "") -> dict[str, Any]:
-    return {"hostPort": host_port, "containerPort": container_port, "protocol": "tcp", "hostIP": host_ip}
-
-
-def udp(host_port: int, container_port: int, host_ip: str = "") -> dict[str, Any]:
-    return tcp(host_port, container_port, host_ip) | {"protocol": "udp"}
-
-
-def elements(machine: Machine) -> dict[str, list[Any]]:
-    """Those of every set and map that has any, by its name."""
-    sets = [body for item in machine.nft() for kind, body in item.items() if kind in ("set", "map")]
-    return {body["name"]: body["elem"] for body in sets if body.get("elem")}
 
 
 @pytest.mark.parametrize("filtered", [False, True])
@@ -185,7 +125,7 @@ def test_deletion_takes_everything_back(net: Topology, portmap: Portmap) -> None
     assert elements(net.machine)
     portmap.ok("DEL", "a")
     assert elements(net.machine) == {}
-    assert not [path for path in net.machine.files() if path.startswith("/run/cni")]
+    assert records(net.machine) == []
     with pytest.raises(ConnectionRefusedError):
         net.connect("outside", net.listen("a", A, 80), HOST, 8080)
 
@@ -200,133 +140,6 @@ def test_deletion_needs_neither_result_nor_namespace_nor_mappings_and_may_be_rep
     assert elements(net.machine) == {}
     portmap.ok("DEL", "a", prevResult=None)
     portmap.ok("DEL", "never-added", prevResult=None)
-
-
-@pytest.mark.usefixtures("net")
-def test_the_result_is_passed_on(portmap: Portmap) -> None:
-    assert portmap.ok("ADD", "a", tcp(8080, 80)) == portmap.result("a")
-    portmap.ok("DEL", "a")
-
-
-def test_nothing_is_done_without_mappings(net: Topology, portmap: Portmap) -> None:
-    assert portmap.ok("ADD", "a") == portmap.result("a")
-    portmap.ok("CHECK", "a")
-    portmap.ok("DEL", "a")
-    assert net.machine.nft() == []
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "words"),
-    [
-        (tcp(80, 1), tcp(80, 2), "host port 80/tcp is taken by container a (network web, eth0)"),
-        (tcp(80, 1), tcp(80, 1), "host port 80/tcp is taken by container a (network web, eth0)"),
-        (tcp(80, 1, HOST), tcp(80, 1, HOST), f"host port 80/tcp of {HOST} is taken by container a (network web, eth0)"),
-        (tcp(80, 1, HOST6), tcp(80, 1, HOST6), f"host port 80/tcp of {HOST6} is taken by container a"),
-        (tcp(80, 1), tcp(80, 1, HOST), "host port 80/tcp is taken by container a (network web, eth0)"),
-        (tcp(80, 1, HOST), tcp(80, 1), "host port 80/tcp is taken by container a (network web, eth0) at one of"),
-    ],
-)
-def test_a_host_port_belongs_to_one_container(
-    net: Topology, portmap: Portmap, first: dict[str, Any], second: dict[str, Any], words: str
-) -> None:
-    portmap.ok("ADD", "a", first)
-    before, files = elements(net.machine), net.machine.files()
-    error = portmap.fails("ADD", "b", tcp(4444, 4), second, udp(4444, 4))
-    assert error["code"] == 100
-    assert words in error["msg"]
-    assert elements(net.machine) == before
-    assert net.machine.files() == files
-    portmap.ok("DEL", "b")
-    assert elements(net.machine) == before
-    portmap.ok("DEL", "a")
-    portmap.ok("ADD", "b", second)
-    portmap.ok("DEL", "b")
-
-
-@pytest.mark.usefixtures("net")
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (tcp(80, 1), udp(80, 1)),
-        (tcp(80, 1, "0.0.0.0"), tcp(80, 1, "::")),
-        (tcp(80, 1, HOST), tcp(80, 1, GATEWAY)),
-        (tcp(80, 1, HOST), tcp(80, 1, HOST6)),
-    ],
-)
-def test_ports_that_differ_in_protocol_family_or_address_do_not_collide(
-    portmap: Portmap, first: dict[str, Any], second: dict[str, Any]
-) -> None:
-    portmap.ok("ADD", "a", first)
-    portmap.ok("ADD", "b", second)
-    portmap.ok("DEL", "a")
-    portmap.ok("CHECK", "b", second)
-    portmap.ok("DEL", "b")
-
-
-def test_the_interfaces_of_one_container_may_be_given_the_same_ports(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80))
-    portmap.ok("ADD", "a", tcp(8080, 80), ifname="eth1", network="second", prevResult=portmap.result("b", "eth1"))
-    server = net.listen("a", A, 80)
-    assert net.connect("outside", server, HOST, 8080) == OUTSIDE  # the first one serves
-    portmap.ok("DEL", "a", ifname="eth1", network="second")
-    assert net.connect("outside", server, HOST, 8080) == OUTSIDE
-    portmap.ok("DEL", "a")
-
-
-def test_an_addition_without_its_deletion_is_replaced(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80), tcp(8081, 81))
-    portmap.ok("ADD", "a", tcp(8080, 8000))
-    net.connect("outside", net.listen("a", A, 8000), HOST, 8080)
-    portmap.ok("ADD", "b", tcp(8081, 81))
-    portmap.ok("DEL", "a")
-    portmap.ok("DEL", "b")
-    assert elements(net.machine) == {}
-
-
-def test_what_somebody_else_put_in_its_place_survives_deletion(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80))
-    for name in ("any4", "any6"):
-        net.machine.run("nft", "flush", "map", "inet", "cni_portmap", name)
-    portmap.ok("ADD", "b", tcp(8080, 80))
-    portmap.ok("DEL", "a")
-    server = net.listen("b", B, 80)
-    assert net.connect("outside", server, HOST, 8080) == OUTSIDE
-    portmap.ok("DEL", "b")
-
-
-def test_an_address_that_comes_to_another_container_leaves_its_old_owner_nothing(
-    net: Topology, portmap: Portmap, machine: Machine
-) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80))
-    # a is never deleted, and IPAM gives its address to b.
-    portmap.ok("ADD", "b", tcp(9090, 80), prevResult=portmap.result("a") | {"interfaces": []} | _plain(A, A6))
-    server = net.listen("a", A, 80)
-    portmap.ok("DEL", "a")
-    assert net.connect("a", server, HOST, 9090) == GATEWAY  # still masqueraded
-    portmap.ok("DEL", "b")
-    assert elements(machine) == {}
-
-
-def _plain(*addresses: str) -> dict[str, Any]:
-    return {"ips": [{"address": f"{item}/{64 if ':' in item else 24}"} for item in addresses]}
-
-
-@pytest.mark.usefixtures("net")
-def test_elements_say_whose_they_are(portmap: Portmap, machine: Machine) -> None:
-    long = "c" * 64
-    portmap.ok("ADD", "a", tcp(8080, 80, "0.0.0.0"))
-    portmap.ok("ADD", long, tcp(8081, 80, "0.0.0.0"), prevResult=portmap.result("a", "eth7"), ifname="eth7")
-    portmap.ok("ADD", long * 2, tcp(8082, 80, "0.0.0.0"), prevResult=_plain(A))
-    found = {item[0]["elem"]["val"]["concat"][1]: item[0]["elem"]["comment"] for item in elements(machine)["any4"]}
-    assert found[8080] == "web a eth0"
-    assert len(found[8082]) < 128
-    # What nft lists, nft can read back.
-    text = machine.run("nft", "list", "ruleset").stdout
-    machine.run("nft", "-f", "-", input=f"flush ruleset\n{text}")
-    assert machine.run("nft", "list", "ruleset").stdout == text
-    for name in ("a", long * 2):
-        portmap.ok("DEL", name)
-    portmap.ok("DEL", long, ifname="eth7")
 
 
 def test_check_passes_after_addition_and_finds_what_is_missing(net: Topology, portmap: Portmap) -> None:
@@ -347,36 +160,6 @@ def test_check_passes_after_addition_and_finds_what_is_missing(net: Topology, po
     portmap.ok("CHECK", "a", *wanted)
     portmap.ok("DEL", "a")
     portmap.fails("CHECK", "a", *wanted)
-
-
-def test_after_a_flush_the_next_addition_puts_everybodys_ports_back(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80), udp(53, 53))
-    before = elements(net.machine)
-    net.machine.run("nft", "flush", "ruleset")
-    portmap.ok("DEL", "b")
-    assert "taken by container a" in portmap.fails("ADD", "b", tcp(8080, 80))["msg"]
-    assert elements(net.machine) == before
-    assert net.connect("b", net.listen("a", A, 80), HOST, 8080) == GATEWAY
-    net.machine.run("nft", "flush", "ruleset")
-    portmap.ok("DEL", "a")
-    assert net.machine.nft() == []
-
-
-def test_gc_keeps_the_valid_attachments_of_the_network_and_all_of_others(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80))
-    portmap.ok("ADD", "b", tcp(8081, 80))
-    portmap.ok("ADD", "b", tcp(8082, 80, HOST), network="other", ifname="eth1", prevResult=portmap.result("b", "eth1"))
-    alive = [{"containerID": "b", "ifname": "eth0"}]
-    portmap.ok("GC", "", **{"cni.dev/valid-attachments": alive})
-    with pytest.raises(ConnectionRefusedError):
-        net.connect("outside", net.listen("a", A, 80), HOST, 8080)
-    server = net.listen("b", B, 80)
-    net.connect("outside", server, HOST, 8081)
-    net.connect("outside", server, HOST, 8082)
-    assert portmap.fails("GC", "")["code"] == 7
-    portmap.ok("GC", "", **{"cni.dev/valid-attachments": []})
-    portmap.ok("GC", "", network="other", **{"cni.dev/valid-attachments": []})
-    assert elements(net.machine) == {}
 
 
 def test_clients_that_sent_udp_before_the_port_was_published_are_heard(net: Topology, portmap: Portmap) -> None:
@@ -423,19 +206,6 @@ def test_udp_flows_in_transit_are_not_forgotten(net: Topology, portmap: Portmap)
     portmap.ok("DEL", "b")
 
 
-def test_ports_are_published_for_a_container_without_ipv6(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80), prevResult=_plain(A))
-    assert set(elements(net.machine)) == {"any4", "snat4", "inside4"}
-    portmap.ok("DEL", "a")
-
-
-@pytest.mark.usefixtures("net")
-def test_a_mapping_that_leads_nowhere_is_said(portmap: Portmap) -> None:
-    outcome = portmap("ADD", "a", tcp(8080, 80, "::"), prevResult=_plain(A))
-    assert outcome.exit == 0
-    portmap.ok("DEL", "a")
-
-
 def test_a_thousand_ports_are_one_transaction(net: Topology, portmap: Portmap) -> None:
     many = [tcp(10000 + number, 10000 + number) for number in range(1000)]
     portmap.ok("ADD", "a", *many)
@@ -444,69 +214,3 @@ def test_a_thousand_ports_are_one_transaction(net: Topology, portmap: Portmap) -
     portmap.fails("ADD", "b", *many)
     portmap.ok("DEL", "a")
     assert elements(net.machine) == {}
-
-
-@pytest.mark.parametrize(
-    ("keys", "code", "words"),
-    [
-        ({"backend": "iptables"}, 2, 'backend: "iptables"'),
-        ({"backend": "ipset"}, 7, "backend"),
-        ({"masqAll": True}, 2, "masqAll: true"),
-        ({"markMasqBit": 13}, 2, "markMasqBit: 13"),
-        ({"externalSetMarkChain": "KUBE-MARK-MASQ"}, 2, 'externalSetMarkChain: "KUBE-MARK-MASQ"'),
-        ({"conditionsV4": ["-s", "10.0.0.0/8"]}, 2, "conditionsV4"),
-        ({"conditionsV6": ["!", "-d"]}, 2, "conditionsV6"),
-        ({"snat": "yes"}, 7, "snat: expected true or false"),
-        ({"prevResult": None}, 7, "prevResult is missing"),
-    ],
-)
-def test_keys_that_are_not_served_are_refused_by_name(
-    machine: Machine, portmap: Portmap, keys: dict[str, Any], code: int, words: str
-) -> None:
-    error = portmap.fails("ADD", "a", tcp(8080, 80), **keys)
-    assert error["code"] == code
-    assert words in error["msg"]
-    assert machine.nft() == []
-
-
-@pytest.mark.parametrize(
-    ("mapping", "words"),
-    [
-        ({"hostPort": 0, "containerPort": 80}, "runtimeConfig.portMappings[1].hostPort: expected an integer from 1"),
-        ({"hostPort": 65536, "containerPort": 80}, "runtimeConfig.portMappings[1].hostPort"),
-        (
-            {"hostPort": "80", "containerPort": 80},
-            'runtimeConfig.portMappings[1].hostPort: expected an integer, got "80"',
-        ),
-        ({"hostPort": 80}, "runtimeConfig.portMappings[1].containerPort: expected a port, got nothing"),
-        (
-            tcp(80, 80) | {"protocol": "icmp"},
-            'runtimeConfig.portMappings[1].protocol: expected tcp or udp or sctp, got "icmp"',
-        ),
-        (tcp(80, 80, "localhost"), "runtimeConfig.portMappings[1].hostIP: 'localhost' is not an IP address"),
-        (tcp(80, 80, "::1"), "runtimeConfig.portMappings[1].hostIP: expected another address"),
-        (
-            tcp(8080, 81),
-            "runtimeConfig.portMappings[1].hostPort: expected each once, but host port 8080/tcp stands twice",
-        ),
-    ],
-)
-def test_mappings_that_make_no_sense_are_refused_with_their_path(
-    machine: Machine, portmap: Portmap, mapping: dict[str, Any], words: str
-) -> None:
-    error = portmap.fails("ADD", "a", tcp(8080, 80), mapping)
-    assert error["code"] == 7
-    assert words in error["msg"]
-    assert machine.nft() == []
-
-
-def test_localhost_alone_without_snat_is_refused(machine: Machine, portmap: Portmap) -> None:
-    error = portmap.fails("ADD", "a", tcp(8080, 80, "127.0.0.1"), snat=False)
-    assert "without snat" in error["msg"]
-    assert machine.nft() == []
-
-
-@pytest.mark.usefixtures("net")
-def test_the_same_mapping_twice_counts_once(portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80), tcp(8080, 80), tcp(8080, 80) | {"protocol": "TCP"})
-    portmap.ok("DEL", "a")
