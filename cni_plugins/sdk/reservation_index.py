@@ -6,7 +6,7 @@ the modification time that we gave the folder when we left it, two seconds in th
 reservation moves that time to the present, and so does a run of ours that was cut short. Stamp and folder differ then,
 and everything is read again, once.
 
-    <device>-<inode>/stamp           nanoseconds, in decimal
+    <device>-<inode>/stamp           nanoseconds, 20 digits
                     /o<8 hex>        owners by checksum: a line `address container ifname` each (no ifname: old format)
                     /t<4|6>-<hex>    a bit for each of 65536 addresses: taken. Missing means all free
 """
@@ -42,7 +42,7 @@ class Index:
 
     def current(self) -> bool:
         """Whether nobody has changed the store since `seal`."""
-        return self._read("stamp") == b"%d" % self._mtime
+        return self._read("stamp") == _stamp(self._mtime)
 
     def seal(self) -> None:
         """Say that the index tells what the store holds. One that has become empty goes away altogether."""
@@ -50,7 +50,11 @@ class Index:
             return
         past = time_ns() - _PAST
         os.utime(self._store, ns=(past, past))
-        self._write("stamp", b"%d" % os.stat(self._store).st_mtime_ns)
+        fd = self._open("stamp", os.O_WRONLY)  # over the old one, which is as long
+        try:
+            fdio.write(fd, _stamp(os.stat(self._store).st_mtime_ns))
+        finally:
+            os.close(fd)
 
     def _removed(self) -> bool:
         """Remove the index unless it holds more than a stamp."""
@@ -96,8 +100,11 @@ class Index:
         return [parse_address(address.decode()) for address, *rest in lines if rest == wanted]
 
     def add(self, address: Address, owner: Owner) -> None:
-        bucket = _bucket(owner)
-        self._write(bucket, self._read(bucket) + _line(address, owner))
+        fd = self._open(_bucket(owner), os.O_WRONLY | os.O_APPEND)
+        try:
+            fdio.write(fd, _line(address, owner))
+        finally:
+            os.close(fd)
         self._mark(address, True)
 
     def remove(self, address: Address, owner: Owner) -> None:
@@ -124,11 +131,15 @@ class Index:
 
     def _mark(self, address: Address, taken: bool) -> None:
         name, bit = _place(address)
-        bits = int.from_bytes(self._read(name), "little")
-        bits = bits | 1 << bit if taken else bits & ~(1 << bit)
-        if bits:
-            self._write(name, bits.to_bytes(_BLOCK // 8, "little"))
-        else:
+        fd = self._open(name, os.O_RDWR)
+        try:
+            bits = int.from_bytes(os.pread(fd, 1, bit >> 3), "little")
+            bits = bits | 1 << (bit & 7) if taken else bits & ~(1 << (bit & 7))
+            os.pwrite(fd, bytes((bits,)), bit >> 3)
+            empty = not bits and not any(fdio.read(fd))
+        finally:
+            os.close(fd)
+        if empty:
             os.unlink(self._path(name))
             self._may_be_empty = True
 
@@ -140,16 +151,24 @@ class Index:
 
     def _write(self, name: str, text: bytes | bytearray) -> None:
         """Not atomically: a write cut short leaves no stamp that fits, so nobody will read it."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        try:
-            fd = os.open(self._path(name), flags, 0o600)
-        except FileNotFoundError:
-            os.makedirs(self._folder, mode=0o700)
-            fd = os.open(self._path(name), flags, 0o600)
+        fd = self._open(name, os.O_WRONLY | os.O_TRUNC)
         try:
             fdio.write(fd, text)
         finally:
             os.close(fd)
+
+    def _open(self, name: str, flags: int) -> int:
+        """The file, made if need be; the folder too."""
+        flags |= os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self._path(name), flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(self._folder, mode=0o700)
+            return os.open(self._path(name), flags, 0o600)
+
+
+def _stamp(time: int) -> bytes:
+    return b"%020d" % time
 
 
 def _bucket(owner: Owner) -> str:
