@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.sdk import conntrack, garbage
+from cni_plugins.sdk import garbage
 from cni_plugins.sdk.main import warn
 from cni_plugins.sdk.nfnl import EBUSY, EEXIST, Change, Nftables, Refused
 from cni_plugins.sdk.ports import TABLE, Mapping, Publication, comment, from_json, holder, of_container, to_json
@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from cni_plugins.sdk.conntrack import Flow
     from cni_plugins.sdk.elements import Element
     from cni_plugins.sdk.netns import Namespace
 
@@ -161,6 +162,8 @@ class ForgetFlows(Step):
                 warn(f"portmap: clients that send already may have to pause: cannot read the flows: {error}")
 
     def _forget(self, family: int, mappings: list[Mapping]) -> None:
+        from cni_plugins.sdk import conntrack  # for UDP alone
+
         flows = conntrack.udp_flows(self.nftables.netlink, family, {item.host_port for item in mappings})
         stray = [flow for flow in flows if any(_concerns(flow, item) for item in mappings)]
         local = {dst for dst in {flow.dst for flow in stray} if (way := self.host.rtnl.way_to(dst)) and way.local}
@@ -262,13 +265,17 @@ def _taken(element: Element, comment: str) -> CniError:
 # --- UDP flows --------------------------------------------------------------------------------------------------------
 
 
-def _concerns(flow: conntrack.Flow, mapping: Mapping) -> bool:
+def _concerns(flow: Flow, mapping: Mapping) -> bool:
     return flow.port == mapping.host_port and mapping.only_at in (None, flow.dst)
 
 
 def _forget_flows_of(nftables: Nftables, publication: Publication) -> None:
     """Those that the container answers: their next packets must not be sent to an address that is nobody's."""
     pairs = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
+    if not pairs:
+        return
+    from cni_plugins.sdk import conntrack  # for UDP alone
+
     ports = {mapping.host_port for mapping, _target in pairs}
     try:
         for address in dict.fromkeys(target.address for _mapping, target in pairs):
