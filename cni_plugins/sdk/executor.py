@@ -38,6 +38,7 @@ else:
 __all__ = ["Call", "ExecutorError", "Fork", "NotFoundError", "Outcome", "Spawn", "StartError", "StoppedError", "find"]
 
 _callers_streams: list[object] = []
+_ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT)
 _BUSY_DELAYS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # seconds between attempts while the file is being written
 
 _CANNOT = {
@@ -93,12 +94,21 @@ class Spawn:
         `keep_fds` stay open in it under their numbers. Raises StartError, OSError.
         """
         pipes = Pipes(stdin)
+        call: Call | None = None
+        # A handler that raises while the program is being started would leave it running with nobody to end it.
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ENDING)
         try:
-            pid = self._start(path, env, pipes, keep_fds)
+            try:
+                call = Call(path, self._start(path, env, pipes, keep_fds), pipes, timeout, self.own_group)
+            finally:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
         except BaseException:
-            pipes.close()
+            if call is None:
+                pipes.close()
+            else:
+                call.kill()
             raise
-        return Call(path, pid, pipes, timeout, self.own_group)
+        return call
 
     def run(
         self,
