@@ -18,13 +18,26 @@ SEE_DEBUG = "'minirt --debug …' shows where it happened"
 
 def main() -> None:
     """Run the command line of this process, and exit with its code."""
+    _open_the_closed()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        code = code or 141
+    except OSError as error:
+        code = code or (141 if isinstance(error, BrokenPipeError) else _tell(error, 1))
     # Nothing is left to tidy: skipping the interpreter's own taking-apart saves 1 to 2 ms.
     os._exit(code)
+
+
+def _open_the_closed() -> None:
+    """Put /dev/null where a standard stream is closed: the next file we open would get its number, and a lock or log
+    of a container would then be taken for its input or output."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    # A stream that was closed when the interpreter started is None to it.
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def run(argv: list[str]) -> int:
