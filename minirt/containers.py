@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 LOST = 255  # the exit code of a workload whose end nobody saw
+_LOOK_AGAIN = 0.05  # seconds between looks at a container that somebody is busy with
 
 
 class Containers:
@@ -117,9 +118,14 @@ class Containers:
         try:
             return live(record, lock)
         except BaseException:
+            left = self.store.load(record.id)
+            if left.status != EXITED:  # who should have brought it up was killed, and has taken nothing down
+                with deaf():
+                    self._finish(Sandbox(self.store, self._cni, left), LOST, keep=True)
+                left = self.store.load(record.id)
             # What is still attached could not be detached: `rm` needs the record to try again.
-            if not self.store.load(record.id).attached:
-                self.store.remove(record)
+            if not left.attached:
+                self.store.remove(left)
             raise
 
     def start(self, reference: str) -> int:
@@ -268,26 +274,37 @@ class Containers:
         record = self.find(reference)
         lock = self.store.lock(record)
         lock.wait_for_holder()
-        return self.store.load(record.id).exit_code
+        return self._settle(self.store.load(record.id)).exit_code
 
     def remove(self, reference: str, force: bool = False) -> None:
         """Remove a stopped container, or with `force` any. Raises Conflict, PluginError."""
         record = self.find(reference)
-        if record.status == RUNNING:
-            if not force:
-                raise Conflict(
-                    f"container {reference!r} is running", f"'minirt stop {reference}' first, or 'minirt rm --force'"
-                )
-            self.stop(reference, signal.SIGKILL, 0)
-        if record.spec.remove and not os.path.exists(self.store.path(record.id)):
-            return  # its supervisor removed it
-        with self.store.lock(record):
+        try:
+            lock = self._take_from_its_supervisor(record, force)
             box = Sandbox(self.store, self._cni, self.store.load(record.id))
-            try:
-                box.down(force)
-            finally:
-                if not (box.record.attached or box.record.netns):  # else it is needed to try again
-                    self.store.remove(box.record)
+        except (NotFound, FileNotFoundError):
+            return  # its supervisor removed it, or somebody who was asked to do the same
+        try:
+            box.down(force)
+        finally:
+            if not (box.record.attached or box.record.netns):  # else it is needed to try again
+                self.store.remove(box.record)
+            lock.release()
+
+    def _take_from_its_supervisor(self, record: Record, force: bool) -> Lock:
+        """Its lock, after ending it by `force`. Who is starting it, or taking it down, is waited for: without knowing
+        which it is, for the one holds the lock as long as the workload lives. Raises Conflict, NotFound."""
+        lock = self.store.lock(record)
+        while not lock.take(wait=False):
+            record = self.store.load(record.id)
+            if record.status != RUNNING:
+                time.sleep(_LOOK_AGAIN)
+            elif force:
+                self.stop(record.id, signal.SIGKILL, 0)
+            else:
+                hint = f"'minirt stop {record.name}' first, or 'minirt rm --force'"
+                raise Conflict(f"container {record.name!r} is running", hint)
+        return lock
 
 
 def _watch(child: Child, flow: Streams) -> int:

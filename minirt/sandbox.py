@@ -109,7 +109,7 @@ class Sandbox:
         """ADD every network, and tell the container what came of it."""
         try:
             results = self._cni.add_all(attachments)
-        except BaseException:
+        except Exception:  # an interrupt may have ended the taking back too: `down` sees to it then
             self.change(attached=())  # it has taken back all that it did
             raise
         made = zip(self.record.attached, results, strict=True)
@@ -165,6 +165,7 @@ class Sandbox:
             texts["resolv.conf"] = netfiles.resolv_conf(spec.dns, results, of_host)
         for name, text in texts.items():
             with open(self._netfile(name), "w") as file:
+                os.fchmod(file.fileno(), 0o644)  # whatever the umask says: any user of the container reads them
                 file.write(text)
 
     # --- down --------------------------------------------------------------------------------------------------------
@@ -192,12 +193,18 @@ class Sandbox:
     def _kill(self) -> None:
         """End process 1 if it lives, and with it all of its pid namespace."""
         record = self.record
-        if not record.pid or record.boot_id != boot_id() or start_time(record.pid) != record.pid_start:
+        # It may have ended before it was written down (0), and may end while we look.
+        if not record.pid_start or record.boot_id != boot_id() or start_time(record.pid) != record.pid_start:
             return
-        pidfd = os.pidfd_open(record.pid)
+        try:
+            pidfd = os.pidfd_open(record.pid)
+        except ProcessLookupError:
+            return
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             select.select((pidfd,), (), ())
+        except ProcessLookupError:
+            pass
         finally:
             os.close(pidfd)
 

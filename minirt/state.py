@@ -229,6 +229,7 @@ class Store:
 
 
 def _delete(folder: str) -> None:
-    for name in os.listdir(folder):
+    # The record goes last: as long as it is there, whoever is killed in between has left a container that can be found.
+    for name in sorted(os.listdir(folder), key="record.json".__eq__):
         files.missing_ok(os.unlink, os.path.join(folder, name))
     os.rmdir(folder)

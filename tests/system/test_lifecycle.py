@@ -6,9 +6,10 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.command import CONTAINERS, Command, eventually
+from support.command import CONTAINERS, PROGRAM, Command, eventually
 
 SLEEP = ("host", "sleep", "600")
 
@@ -230,3 +231,111 @@ def test_an_interrupt_while_it_is_set_up_leaves_nothing(minirt: Command) -> None
     assert process.wait(10) == 130
     nothing_is_attached(minirt)
     minirt.machine.leaves("file /run/slow/*")
+
+
+def slow_network(minirt: Command, verb: str, seconds: float, *others: dict[str, Any]) -> dict[str, str]:
+    """A network of the bundled plugins, `others`, and one that takes its time for `verb`; the environment that finds
+    them. While it waits there is a file /run/slow/waits."""
+    folder = Path("/run/slow")
+    folder.mkdir()
+    minirt.machine.leaves("file /run/slow/*")
+    wait = f"[ $CNI_COMMAND != {verb} ] || {{ >/run/slow/waits; sleep {seconds}; rm -f /run/slow/waits; }}"
+    answer = '{"cniVersion": "1.0.0", "ips": []}'
+    scripts = {"slow": f"{wait}\n[ $CNI_COMMAND != ADD ] || echo '{answer}'", "bad": "[ $CNI_COMMAND != ADD ]"}
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\ncat >/dev/null\n{script}\n")
+        (folder / name).chmod(0o755)
+    configs = Path(PROGRAM).parents[2] / "minirt/configs/minirt.conflist"
+    minirt.network("slow", *json.loads(configs.read_text())["plugins"], {"type": "slow"}, *others)
+    return os.environ | {"CNI_PATH": f"{Path(PROGRAM).parents[1]}/libexec/minirt/cni:{folder}"}
+
+
+def first_process(of: int) -> int:
+    """The child of a minirt that waits in a pid namespace of its own."""
+    for child in Path(f"/proc/{of}/task/{of}/children").read_text().split():
+        if len(Path(f"/proc/{child}/status").read_text().partition("NSpid:")[2].splitlines()[0].split()) > 1:
+            return int(child)
+    return 0
+
+
+def test_a_first_process_that_is_killed_before_its_time_leaves_nothing(minirt: Command) -> None:
+    environment = slow_network(minirt, "ADD", 1)
+    process = minirt.start("run", "--name", "web", *SLEEP, env=environment, stderr=-1)
+    eventually(Path("/run/slow/waits").exists)  # by now it has reported that it is ready
+    os.kill(first_process(process.pid), signal.SIGKILL)
+    assert process.wait(10) == 125
+    assert process.stderr is not None
+    assert "killed before it could run" in process.stderr.read()
+    assert minirt.ok("ps", "-aq") == ""
+    nothing_is_attached(minirt)
+
+
+def test_one_that_is_being_started_is_waited_for_before_it_is_removed(minirt: Command) -> None:
+    environment = slow_network(minirt, "ADD", 0.7)
+    process = minirt.start("run", "-d", "--name", "web", *SLEEP, env=environment, stdout=-1)
+    eventually(Path("/run/slow/waits").exists)
+    assert "is running" in minirt.fails(1, "rm", "web", env=environment, timeout=10)
+    assert process.wait(10) == 0
+    minirt.ok("stop", "-t", "0", "web", env=environment)
+    process = minirt.start("start", "web", env=environment, stdout=-1)
+    eventually(Path("/run/slow/waits").exists)
+    minirt.ok("rm", "-f", "web", env=environment, timeout=10)
+    assert process.wait(10) == 0
+    assert minirt.ok("ps", "-aq") == ""
+    nothing_is_attached(minirt)
+
+
+def test_an_interrupt_while_a_failure_is_undone_leaves_nothing(minirt: Command) -> None:
+    environment = slow_network(minirt, "DEL", 0.5, {"type": "bad"})
+    process = minirt.start("run", "-p", "8080:80", *SLEEP, env=environment, stderr=-1)
+    eventually(Path("/run/slow/waits").exists)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    nothing_is_attached(minirt)
+    assert minirt.machine.elements() == []
+
+
+def test_a_supervisor_that_is_killed_before_it_has_begun_leaves_nothing(minirt: Command) -> None:
+    never = Path("/run/never")  # whoever reads it waits, as minirt does then with a namespace already made
+    os.mkfifo(never)
+    minirt.machine.run("mount", "--bind", str(never), "/etc/resolv.conf")
+    try:
+        process = minirt.start("run", "-d", "--network", "none", *SLEEP, stderr=-1)
+        eventually(lambda: list(CONTAINERS.glob("*/hostname")) or list(Path("/run/netns").glob("*")))
+        os.kill(int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()), signal.SIGKILL)
+        assert process.wait(10) == 125
+    finally:
+        minirt.machine.run("umount", "/etc/resolv.conf")
+        never.unlink()
+    assert minirt.ok("ps", "-aq") == ""
+    nothing_is_attached(minirt)
+
+
+def test_a_container_whose_supervisor_was_killed_does_not_count_as_a_success(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    waiting = minirt.start("wait", "web", stdout=-1, stderr=-1)
+    eventually(lambda: "locks_lock" in Path(f"/proc/{waiting.pid}/wchan").read_text() or waiting.poll() is not None)
+    os.kill(supervisor(minirt, "web"), signal.SIGKILL)
+    assert waiting.communicate(timeout=10)[0] == "255\n"
+    minirt.ok("rm", "web")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_nobodys(minirt: Command, closed: str) -> None:
+    shell = ("sh", "-c", f'exec "$0" "$@" {closed}', PROGRAM)
+    run = minirt.machine.run(*shell, "run", "-d", "--name", "web", *SLEEP, check=False, timeout=10)
+    assert (run.returncode, "Traceback" in run.stderr) == (0, False)
+    assert "Up " in minirt.ok("ps")
+    done = minirt.machine.run(*shell, "run", "--rm", "host", "echo", "hi", check=False, timeout=10)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    minirt.ok("rm", "-f", "web")
+
+
+def test_a_full_disk_below_standard_output_is_told(minirt: Command) -> None:
+    done = minirt.machine.run("sh", "-c", 'exec "$0" ps -a >/dev/full', PROGRAM, check=False)
+    assert done.returncode == 1 and "no space left" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_any_user_of_a_container_reads_its_hosts_whatever_the_umask(minirt: Command) -> None:
+    words = ("run", "--rm", "-u", "nobody", "host", "cat", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname")
+    assert "localhost" in minirt.ok(*words, umask=0o077)

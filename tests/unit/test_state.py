@@ -118,3 +118,20 @@ def test_a_process_is_named_by_its_start_time() -> None:
         pass
     os.waitpid(child, 0)
     assert start_time(child) == 0
+
+
+def test_the_record_is_the_last_file_to_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, lock = store.create(WEB)
+    for name in ("hosts", "log", "zz"):
+        Path(store.path(record.id, name)).touch()
+    gone: list[str] = []
+    unlink = os.unlink
+
+    def note(path: str) -> None:
+        gone.append(os.path.basename(path))
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", note)
+    store.remove(record)
+    lock.release()
+    assert gone[-1] == "record.json"
