@@ -20,10 +20,9 @@ def python_files(*folders: str) -> tuple[Path, ...]:
 
 @cache
 def tracked() -> tuple[Path, ...]:
-    """Every file of the project: those that git tracks, and those that it would if asked."""
-    listed = subprocess.run(
-        ["git", "-C", str(TOP), "ls-files", "-coz", "--exclude-standard"], capture_output=True, text=True, check=True
-    )
+    """Every file of the project: those that git tracks, and those that it would if asked. The owner may be another."""
+    asked = ["git", "-c", "safe.directory=*", "-C", str(TOP), "ls-files", "-coz", "--exclude-standard"]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=True)
     return tuple(path for name in listed.stdout.split("\0") if name and (path := TOP / name).is_file())
 
 
