@@ -56,20 +56,21 @@ class Table:
         Raises Refused, OSError; CniError when the table cannot be made.
         """
         try:
-            nftables.commit(*changes)
+            return nftables.commit(*changes)
         except Refused as refused:
             if not refused.ruleset_missing:
                 raise
-            self._make(nftables, restore)
-            nftables.commit(*changes)
-
-    def _make(self, nftables: Nftables, restore: Callable[[], Iterable[Change]]) -> None:
         problem = run_nft(str(self))
         if not problem:
             _commit_what_fits(nftables, list(restore()))
-        elif not self.complete(nftables):  # else somebody else has made it just now
+        try:
+            nftables.commit(*changes)  # whether we have made it, or somebody else just now
+        except Refused as refused:
+            if not refused.ruleset_missing:
+                raise
             hint = f"is it a remainder of something else? nft delete table inet {self.name}"
-            raise CniError(PLUGIN_SPECIFIC, f"cannot make nftables table inet {self.name}: {problem}", hint)
+            problem = problem or str(refused)
+            raise CniError(PLUGIN_SPECIFIC, f"cannot make nftables table inet {self.name}: {problem}", hint) from None
 
     def complete(self, nftables: Nftables) -> bool:
         """Whether it has all of its rules (`nft flush table` takes them and leaves the sets)."""

@@ -13,7 +13,8 @@ with br_netfilter hands them on without passing the host's routing, and the name
 
 Packets of 127.0.0.0/8 leave the host thanks to route_localnet, a sysctl of the link towards the container. Where that
 cannot be (IPv6 has no such thing, or without snat) a packet to the loopback is left alone: the client is refused at
-once and tries the next address.
+once and tries the next address. The sysctl would also let such packets in, from containers to whatever listens at
+127.0.0.1 (CVE-2020-8558): chain `loopback` drops them, as the kernel does without it (RFC 1122, 3.2.1.3 g).
 
 The law of this file: it says what is to be in the kernel, and touches nothing. `publish` makes it so.
 """
@@ -60,6 +61,11 @@ TABLE = Table(
                 "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @any4",
                 "meta nfproto ipv6 dnat ip6 to meta l4proto . th dport map @any6",
             ),
+        ),
+        Chain(
+            "loopback",
+            "filter hook prerouting priority raw",
+            ('iifname != "lo" ip daddr 127.0.0.0/8 drop', 'iifname != "lo" ip saddr 127.0.0.0/8 drop'),
         ),
         Chain("prerouting", "nat hook prerouting priority dstnat", ("fib daddr type local jump publish",)),
         Chain("output", "nat hook output priority -100", ("fib daddr type local jump publish",)),

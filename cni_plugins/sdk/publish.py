@@ -44,7 +44,10 @@ class Publish(Step):
     publication: Publication
 
     def describe(self) -> str:
-        return "; ".join(str(Change("create", element)) for element in self.publication.elements())
+        return "; ".join(map(str, (*SUBNETS.additions(self.publication.subnets), *self._creations())))
+
+    def _creations(self) -> list[Change]:
+        return [Change("create", element) for element in self.publication.elements()]
 
     def apply(self) -> None:
         self.undo()  # what an ADD without its DEL may have left
@@ -64,7 +67,7 @@ class Publish(Step):
 
     def _add(self) -> None:
         shared = SUBNETS.additions(self.publication.subnets)
-        changes = [Change("create", element) for element in self.publication.elements()]
+        changes = self._creations()
         try:
             TABLE.commit(self.nftables, *shared, *changes, restore=self._others)
         except Refused as refused:

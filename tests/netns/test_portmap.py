@@ -214,3 +214,23 @@ def test_a_thousand_ports_are_one_transaction(net: Topology, portmap: Portmap) -
     portmap.fails("ADD", "b", *many)
     portmap.ok("DEL", "a")
     assert elements(net.machine) == {}
+
+
+def test_the_hosts_loopback_stays_out_of_the_containers_reach(net: Topology, portmap: Portmap) -> None:
+    """CVE-2020-8558: route_localnet, which published ports need, opens 127.0.0.1 to neighbours on the link."""
+    portmap.ok("ADD", "a", tcp(8080, 80))
+    private, trusting = net.listen("", "127.0.0.1", 9999), net.receive("", HOST, 9999)
+    # A container may route as it likes, and call itself what it likes.
+    for words in ("addr del 127.0.0.1/8 dev lo", f"route add 127.0.0.1 via {GATEWAY} src {B}"):
+        net.machine.run("ip", "-n", "b", *words.split())
+    sysctl = ("ip", "netns", "exec", "b", "sysctl", "-qw")
+    net.machine.run(*sysctl, "net.ipv4.conf.all.route_localnet=1", "net.ipv4.conf.eth0.route_localnet=1")
+    net.machine.run("ip", "-n", "b", "addr", "add", "127.0.0.9/32", "dev", "eth0")
+    with pytest.raises(TimeoutError):
+        net.connect("b", private, "127.0.0.1", 9999)
+    liar = net.receive("b", "127.0.0.9", 9999)
+    liar.sendto(b"from localhost, honestly", (HOST, 9999))
+    with pytest.raises(TimeoutError):
+        trusting.recvfrom(64)
+    assert net.connect("", private, "127.0.0.1", 9999) == "127.0.0.1"
+    portmap.ok("DEL", "a")
