@@ -125,7 +125,10 @@ class Nftables:
     def netlink(self) -> Netlink:
         """The socket. Raises OSError where the kernel has no nfnetlink."""
         if self._socket is None:
-            self._socket = Netlink(NETLINK_NETFILTER, _lent(self._lent))
+            try:
+                self._socket = Netlink(NETLINK_NETFILTER, _lent(self._lent))
+            except OSError as error:
+                raise OSError(error.errno, f"nftables: cannot open a netfilter socket: {error.strerror}") from error
         return self._socket
 
     def close(self) -> None:
