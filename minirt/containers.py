@@ -15,8 +15,9 @@ import os
 import select
 import time
 
-from minirt import cgroup, join, streams
-from minirt.errors import Conflict, MinirtError, NotFound
+from cni_plugins.spec.record import replace
+from minirt import cgroup, files, join, namespaces, streams
+from minirt.errors import Conflict, Damaged, MinirtError, NotFound
 from minirt.monitor import in_background
 from minirt.process import Process
 from minirt.sandbox import Sandbox
@@ -65,17 +66,24 @@ class Containers:
     def all(self) -> list[Record]:
         """Every container as it is now, oldest first."""
         found = []
-        for record in self.store.all():
+        for record in self._records():
             try:
                 found.append(self._settle(record))
             except NotFound:
                 continue  # removed meanwhile, or a --rm container whose supervisor died
+            except (MinirtError, OSError) as error:
+                self._notice(f"container {record.name}: {error}")
+                found.append(record)
         return found
+
+    def _records(self) -> Iterator[Record]:
+        """Every record that can be read; of the others a notice is given."""
+        return self.store.all(lambda error: self._notice(f"{error}; {error.hint}"))
 
     def held(self, network: str) -> Iterator[tuple[str, str]]:
         """Container id and interface of what containers hold on `network`; of those, too, that are being started, or
         could not be disconnected. Those whose supervisor died are as they left them: `all` settles them."""
-        for record in self.store.all():
+        for record in self._records():
             yield from ((record.id, item.ifname) for item in record.attached if item.network == network)
 
     def is_alive(self, record: Record) -> bool:
@@ -93,7 +101,7 @@ class Containers:
         """`record`, after taking down what a dead supervisor left. Raises NotFound when nothing of it stays."""
         if record.status == EXITED or self.is_alive(record):
             return record
-        with self.store.lock(record):
+        with self._alone(record):
             record = self.store.load(record.id)
             if record.status != EXITED:
                 reason = "its supervisor died" if record.boot_id == boot_id() else "the host was restarted"
@@ -101,6 +109,12 @@ class Containers:
                 self._finish(Sandbox(self.store, self._cni, record), LOST, reason)
                 record = self.store.load(record.id)
             return record
+
+    def _alone(self, record: Record) -> Lock:
+        """Its lock, for a block. Raises NotFound when it has been removed."""
+        if not os.path.isdir(self.store.path(record.id)):
+            raise NotFound(f"no container {record.name!r}", "it has just been removed")
+        return self.store.lock(record)
 
     # --- from nothing to an end --------------------------------------------------------------------------------------
 
@@ -199,15 +213,19 @@ class Containers:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""
         try:
             box.down()
-        except MinirtError as problem:
+        except (MinirtError, OSError) as problem:
             error = f"{error}; {problem}" if error else str(problem)
             keep = True
             self._notice(f"container {box.record.name} is not taken down whole: {problem}")
             self._notice(f"'minirt rm {box.record.name}' tries again, with --force it goes on whatever fails")
-        if box.record.spec.remove and not keep:
-            self.store.remove(box.record)
-        else:
-            box.change(status=EXITED, exit_code=code, finished=time.time(), pid=0, pid_start=0, error=error)
+        try:
+            self.store.lock(box.record).leave(str(code))
+            if box.record.spec.remove and not keep:
+                self.store.remove(box.record)
+            else:
+                box.change(status=EXITED, exit_code=code, finished=time.time(), pid=0, pid_start=0, error=error)
+        except OSError as problem:  # a full disk: all that is lost is the note; whoever looks next writes it
+            self._notice(f"container {box.record.name}: its end could not be written down: {problem}")
 
     # --- while it lives ----------------------------------------------------------------------------------------------
 
@@ -246,6 +264,9 @@ class Containers:
         One that does not run is no error: that is what was asked for.
         """
         record = self.find(reference)
+        while record.status != RUNNING and self.is_alive(record):  # it is being started, or taken down
+            time.sleep(_LOOK_AGAIN)
+            record = self._settle(self.store.load(record.id))
         if record.status != RUNNING:
             return
         try:
@@ -254,7 +275,7 @@ class Containers:
             pass  # it has just ended
         else:
             _end(pidfd, number, grace)
-        self.store.lock(record).wait_for_holder()
+        files.missing_ok(self.store.lock(record).wait_for_holder)
 
     def _process(self, record: Record) -> int:
         """A descriptor for the first process (pidfd_open(2)), which names it for good. Raises Conflict."""
@@ -272,13 +293,21 @@ class Containers:
     def wait(self, reference: str) -> int:
         """Its exit code, once it has stopped."""
         record = self.find(reference)
-        lock = self.store.lock(record)
-        lock.wait_for_holder()
-        return self._settle(self.store.load(record.id)).exit_code
+        code = self.store.lock(record).wait_for_holder()
+        try:
+            return self._settle(self.store.load(record.id)).exit_code
+        except NotFound:
+            return int(code or LOST)  # a --rm container: its supervisor has left the code for us
 
     def remove(self, reference: str, force: bool = False) -> None:
         """Remove a stopped container, or with `force` any. Raises Conflict, PluginError."""
-        record = self.find(reference)
+        try:
+            record = self.find(reference)
+        except Damaged as error:
+            if not force:
+                raise
+            self._remove_damaged(error.name)
+            return
         try:
             lock = self._take_from_its_supervisor(record, force)
             box = Sandbox(self.store, self._cni, self.store.load(record.id))
@@ -290,6 +319,16 @@ class Containers:
             if not (box.record.attached or box.record.netns):  # else it is needed to try again
                 self.store.remove(box.record)
             lock.release()
+
+    def _remove_damaged(self, container_id: str) -> None:
+        """Take down what can be found without the record: the namespace by its name, attachments in the cache."""
+        record = replace(self.store.salvage(container_id), netns=namespaces.path_of(container_id))
+        self.store.note_guests(record)
+        with self.store.lock(record):
+            try:
+                Sandbox(self.store, self._cni, record).down(force=True)
+            finally:
+                self.store.remove(record)
 
     def _take_from_its_supervisor(self, record: Record, force: bool) -> Lock:
         """Its lock, after ending it by `force`. Who is starting it, or taking it down, is waited for: without knowing

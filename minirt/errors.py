@@ -6,6 +6,7 @@
      ├ NotFound               125  no such container, network, plugin, image, directory
      ├ Conflict               125  a name or port is taken, a container runs (or does not), an address is in use
      ├ KernelRefused          125  an OSError with its intent; `step` is the command that a person would have typed
+     ├ Damaged                125  a state file of ours cannot be read; `name` is whose it is
      ├ SetupFailed            125  process 1 could not be prepared, and no system call says why
      ├ PluginError            125  what a plugin answered: plugin, command, code, msg, details, stderr
      ├ CommandNotExecutable   126  the command is there and cannot be run
@@ -70,6 +71,14 @@ class KernelRefused(MinirtError):
         self.errno = error.errno or 0
         reason = error.strerror or str(error)
         super().__init__(f"the kernel refused `{step}`: {reason} ({errno.errorcode.get(self.errno, self.errno)})", hint)
+
+
+class Damaged(MinirtError):
+    """A state file of ours does not say what it should. `name` is the id of the container whose it is."""
+
+    def __init__(self, message: str, hint: str, name: str) -> None:
+        super().__init__(message, hint)
+        self.name = name
 
 
 class SetupFailed(MinirtError):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def write(path: str, data: bytes, mode: int = 0o600) -> None:
     """Put `data` at `path`, durably: a reader sees the old file or the new one, also after a power cut."""
-    temporary = f"{path}.{os.getpid()}.new"
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.new")  # one for all: what a killed writer left is written over
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with open(fd, "wb") as file:
@@ -30,7 +31,8 @@ def write(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def write_json(path: str, document: Any) -> None:
-    write(path, dumps(document, indent=1).encode() + b"\n")
+    """As UTF-8; bytes that people gave us and that are none come back as they were (surrogateescape)."""
+    write(path, dumps(document, indent=1).encode(errors="surrogateescape") + b"\n")
 
 
 def read(path: str) -> bytes:
@@ -40,7 +42,7 @@ def read(path: str) -> bytes:
 
 def read_json(path: str) -> Any:
     """Raises JsonError, FileNotFoundError."""
-    return loads(read(path))
+    return loads(read(path).decode(errors="surrogateescape"))
 
 
 def missing_ok(action: Any, *args: Any) -> bool:
@@ -69,15 +71,17 @@ class Lock:
             return False
         return True
 
-    def wait_for_holder(self) -> None:
-        """Return once nobody holds it (a shared lock, so that any number may wait); without one, at once."""
-        if not missing_ok(os.stat, self.path):
-            return
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH)
-        finally:
-            os.close(fd)
+    def leave(self, word: str) -> None:
+        """Write into the file, for those who wait: they can read it even when it has been removed."""
+        with open(self.path, "r+") as file:
+            file.write(f"{word}\n")
+
+    def wait_for_holder(self) -> str:
+        """Return once nobody holds it (a shared lock, so that any number may wait), with what the holder left there.
+        Raises FileNotFoundError."""
+        with open(self.path) as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH)
+            return file.readline().strip()
 
     def release(self) -> None:
         """Unlock for everybody who has a copy of the descriptor: a forked plugin has one, and may outlive us."""

@@ -8,6 +8,7 @@ One writer (the supervisor), any number of readers; a line is appended by one wr
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_DIGITS = 10  # of a number of seconds: until the year 2286
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FOLLOW_EVERY = 0.1  # seconds between looks at a log that is followed
 
 
@@ -48,7 +51,12 @@ class Writer:
     def write(self, data: bytes) -> None:
         head = f"{timestamp(time.time_ns())} {self._stream} ".encode()
         entries = [head + (b"F " + line if line.endswith(b"\n") else b"P " + line + b"\n") for line in _split(data)]
-        os.write(self._fd, b"".join(entries))
+        try:
+            os.write(self._fd, b"".join(entries))
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            # A disk that is full costs lines of the log, not the workload its life.
 
 
 def _split(data: bytes) -> list[bytes]:
@@ -70,8 +78,7 @@ def read(path: str, follow: Callable[[], bool] | None = None, tail: int | None =
     if not os.path.exists(path):
         return
     with open(path, "rb") as file:
-        lines = list(_entries(file))
-        yield from lines if tail is None else lines[len(lines) - tail if tail < len(lines) else 0 :]
+        yield from _entries(file) if tail is None else _last(_entries(file), tail)
         while follow is not None:
             going = follow()  # asked before reading, so that nothing of the end is missed
             yield from _entries(file)
@@ -80,21 +87,31 @@ def read(path: str, follow: Callable[[], bool] | None = None, tail: int | None =
             time.sleep(FOLLOW_EVERY)
 
 
+def _last(lines: Iterator[Line], count: int) -> Iterator[Line]:
+    """The last `count` of the lines, never holding more than that."""
+    from collections import deque
+
+    return iter(deque(lines, maxlen=count))
+
+
 def _entries(file: BinaryIO) -> Iterator[Line]:
     """The whole lines from here to the end; one that is being written is left for the next time."""
     while raw := file.readline():
         if not raw.endswith(b"\n"):
             file.seek(-len(raw), os.SEEK_CUR)
             return
-        yield _parse(raw)
+        try:
+            yield _parse(raw)
+        except ValueError:
+            continue  # a line that a full disk has torn
 
 
 def since(text: str, now: float) -> str:
     """`--since`: RFC 3339 text (UTC), seconds since the epoch, or how long ago (`42m`); as a comparable timestamp."""
     number, unit = text[:-1], text[-1:]
-    if unit in _UNITS and number.isdigit():
-        return timestamp(int((now - int(number) * _UNITS[unit]) * 1e9))
-    if text.isdigit():
+    if unit in _UNITS and number.isdigit() and len(number) < _MOST_DIGITS:
+        return timestamp(max(0, int((now - int(number) * _UNITS[unit]) * 1e9)))
+    if text.isdigit() and len(text) <= _MOST_DIGITS:
         return timestamp(int(text) * 10**9)
     if len(text) >= 10 and text[4] == text[7] == "-":
         return text.removesuffix("Z")

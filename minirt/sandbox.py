@@ -109,8 +109,13 @@ class Sandbox:
         """ADD every network, and tell the container what came of it."""
         try:
             results = self._cni.add_all(attachments)
-        except Exception:  # an interrupt may have ended the taking back too: `down` sees to it then
-            self.change(attached=())  # it has taken back all that it did
+        except Exception as error:  # an interrupt may have ended the taking back too: `down` sees to it then
+            if getattr(error, "__notes__", ()):  # something could not be taken back: once more, whatever fails
+                try:
+                    self._cni.delete_all(attachments, force=True)
+                except MinirtError as again:
+                    error.add_note(f"tried again: {again}")
+            self.change(attached=())
             raise
         made = zip(self.record.attached, results, strict=True)
         # Not yet to the disk: `running` follows, and until then the plan is as good.

@@ -20,7 +20,7 @@ NUMBERS: dict[str, int] = {
 def parse_signal(text: str) -> int:
     """`9`, `KILL`, `SIGKILL` or `kill`. Raises UsageError."""
     if text.isascii() and text.isdigit():
-        number = int(text)
+        number = int(text[:4])
     else:
         name = text.upper()
         number = NUMBERS.get(name, NUMBERS.get(f"SIG{name}", 0))

@@ -5,6 +5,8 @@ Every parser takes the text as a person types it and raises UsageError with what
 
 from __future__ import annotations
 
+import os
+
 from cni_plugins.spec import names
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.ip import parse_address
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_COMMAND = ("/bin/sh",)
 HOST_IMAGE = "host"  # this machine's own files
 PROTOCOLS = ("tcp", "udp", "sctp")
+_LONGEST_NAME = 128  # of a container; it is also the name of a file
+_LONGEST_HOSTNAME = 64  # __NEW_UTS_LEN
 # Words of --network that name no network list (docker's and podman's).
 NONE, HOST, OF_CONTAINER, OF_PATH = "none", "host", "container:", "ns:"
 
@@ -118,10 +122,33 @@ def is_mode(name: str) -> bool:
 
 
 def parse_name(text: str) -> str:
+    if len(text) > _LONGEST_NAME:
+        raise UsageError(f"invalid container name {text[:20]!r}…", f"it is longer than {_LONGEST_NAME} characters")
     try:
         return names.container_id(text)
     except CniError as error:
         raise UsageError(f"invalid container name {text!r}", error.details) from None
+
+
+def parse_hostname(text: str) -> str:
+    """A host name that the kernel takes (sethostname(2)), and that can stand in a line of /etc/hosts."""
+    if len(text.encode()) > _LONGEST_HOSTNAME or parse_word(text) != text:
+        raise UsageError(f"invalid host name {text[:80]!r}", f"it is longer than {_LONGEST_HOSTNAME} bytes")
+    return text
+
+
+def parse_word(text: str) -> str:
+    """Something that becomes a word of a line in a file of the container's /etc."""
+    if not text or not text.isprintable() or any(char.isspace() for char in text):
+        raise UsageError(f"invalid word {text[:80]!r}", "it is empty, or holds white space or control characters")
+    return text
+
+
+def parse_number(text: str, what: str, most: int) -> int:
+    """Decimal digits, from 0 to `most`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
+        raise UsageError(f"invalid {what} {text[:20]!r}", f"expected a number from 0 to {most}")
+    return int(text)
 
 
 def _port_range(text: str, whole: str) -> range:
@@ -231,14 +258,17 @@ def choose_networks(choices: Sequence[str], ips: Sequence[str], mac: str) -> tup
     return (asked, *networks[1:])
 
 
-def parse_volume(text: str, cwd: str) -> Volume:
-    """`SOURCE:TARGET[:OPTION,…]`; a SOURCE that begins with `.` is relative to `cwd`."""
+def parse_volume(text: str) -> Volume:
+    """`SOURCE:TARGET[:OPTION,…]`; a SOURCE that begins with `.` is relative to the working directory."""
     source, _, rest = text.partition(":")
     target, _, options = rest.partition(":")
     if not source or not target.startswith("/"):
         raise UsageError(f"invalid volume {text!r}", "expected SOURCE:TARGET[:ro], TARGET being absolute")
     if source.startswith("."):
-        source = f"{cwd}/{source}"
+        try:
+            source = f"{os.getcwd()}/{source}"
+        except FileNotFoundError:
+            raise UsageError(f"invalid volume {text!r}: the working directory is gone") from None
     if not source.startswith("/"):
         raise UsageError(f"invalid volume {text!r}: {source!r} is not a path", "there are no named volumes here")
     return Volume(source, target, tuple(filter(None, options.split(","))))

@@ -12,12 +12,12 @@ import time
 
 from cni_plugins.spec.record import record, replace
 from minirt import files
-from minirt.errors import Conflict, NotFound, UsageError
+from minirt.errors import Conflict, Damaged, NotFound, UsageError
 from minirt.spec import ContainerSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 ROOT = "/var/lib/minirt"
@@ -27,6 +27,7 @@ _ID_LENGTH = 64
 _NOTHING: dict[str, Any] = {}
 _ASIDE = "."  # begins the name of a container's folder while it is being made
 _GUESTS = "guests"  # the file that says so is empty
+_STALE = 600.0  # seconds
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -182,26 +183,47 @@ class Store:
         return self.save(replace(record, **changes))
 
     def load(self, container_id: str) -> Record:
+        """Raises NotFound, Damaged."""
+        path = self.path(container_id, "record.json")
         try:
-            return Record.from_json(files.read_json(self.path(container_id, "record.json")))
+            return Record.from_json(files.read_json(path))
         except FileNotFoundError:
+            if os.path.isdir(self.path(container_id)):
+                raise _damaged(container_id, f"{path} is missing") from None
             raise NotFound(f"no container {container_id!r}", "'minirt ps -a' lists them") from None
+        except NotADirectoryError:
+            raise NotFound(f"no container {container_id!r}: a file stands in its place", f"remove {path}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(container_id, f"{path}: {error}") from None
 
-    def all(self) -> Iterator[Record]:
-        """Every container, oldest first. One that is removed meanwhile is left out."""
+    def salvage(self, container_id: str) -> Record:
+        """A record in place of one that is lost: enough to take down what can be found without it."""
+        names = os.listdir(self.names)
+        name = next((name for name in names if os.readlink(f"{self.names}/{name}") == container_id), "")
+        return Record(container_id, ContainerSpec("", name=name), EXITED)
+
+    def all(self, damaged: Callable[[Damaged], None]) -> Iterator[Record]:
+        """Every container, oldest first. One that is removed meanwhile is left out; one that cannot be read is told."""
         records = []
         for container_id in self.ids():
             try:
                 records.append(self.load(container_id))
             except NotFound:
                 continue
+            except Damaged as error:
+                damaged(error)
         yield from sorted(records, key=lambda record: record.created)
 
     def ids(self) -> list[str]:
+        """Of all containers; folders that a killed creation has left aside are swept on the way."""
         try:
-            return [name for name in os.listdir(self.containers) if not name.startswith(_ASIDE)]
+            found = os.listdir(self.containers)
         except FileNotFoundError:
             return []
+        for name in found:
+            if name.startswith(_ASIDE):
+                _sweep(f"{self.containers}/{name}")
+        return [name for name in found if not name.startswith(_ASIDE)]
 
     def find(self, reference: str) -> Record:
         """The container that a person means by a name, an id, or a unique prefix of an id. Raises NotFound."""
@@ -226,6 +248,23 @@ class Store:
         if record.spec.name:
             files.missing_ok(os.unlink, f"{self.names}/{record.spec.name}")
         _delete(self.path(record.id))
+
+
+def _damaged(container_id: str, problem: str) -> Damaged:
+    return Damaged(
+        f"container {container_id[:SHORT]}: its record is damaged: {problem}",
+        f"'minirt rm --force {container_id[:SHORT]}' takes down what can be found of it",
+        container_id,
+    )
+
+
+def _sweep(aside: str) -> None:
+    """Delete what a creation that was killed left; a living one takes no time at all."""
+    try:
+        if time.time() - os.stat(aside).st_mtime > _STALE:
+            _delete(aside)
+    except FileNotFoundError:
+        pass  # it was alive
 
 
 def _delete(folder: str) -> None:

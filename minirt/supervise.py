@@ -37,7 +37,7 @@ class Pump:
         self._log = log
         self._out = out
 
-    def move(self) -> bool:
+    def move(self, patience: Patience) -> bool:
         """Move one chunk. False when there will be no more.
 
         A sink that nobody reads any more ends the pump too, as it would in a shell's pipe: once the source is closed,
@@ -48,7 +48,7 @@ class Pump:
             if data and self._log is not None:
                 self._log.write(data)
             if data and self._out >= 0:
-                _write_all(self._out, data)
+                _write_all(self._out, data, patience)
         except OSError as error:
             # EIO: every slave of the terminal is closed. EPIPE: the sink's reader has left.
             if error.errno not in (errno.EIO, errno.EPIPE):
@@ -63,23 +63,52 @@ class Keyboard(Pump):
     Both directions run in one loop, so it must never block: it moves little, and only what the other side has room for.
     """
 
-    def move(self) -> bool:
+    def move(self, patience: Patience) -> bool:
         if not select.select((), (self._out,), (), KEYBOARD_PAUSE)[1]:
             return True  # the workload does not read: come again, after its output has had its turn
         data = os.read(self.source, KEYBOARD_CHUNK)
         if data:
-            _write_all(self._out, data)
+            _write_all(self._out, data, patience)
         return bool(data)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    """Write all of it, also where the descriptor is somebody's non-blocking terminal."""
+class Patience:
+    """How long to wait for a reader: for ever while the workload lives, and a moment after its end.
+
+    `pidfd` is readable once it has ended (pidfd_open(2)).
+    """
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+        self._deadline = 0.0
+
+    def ended(self) -> bool:
+        """Whether the workload has ended; the moment begins when this is seen first."""
+        if not self._deadline and select.select((self._pidfd,), (), (), 0)[0]:
+            self._deadline = time.monotonic() + DRAIN
+        return bool(self._deadline)
+
+    def left(self) -> float | None:
+        """Seconds, or None for ever."""
+        return max(0.0, self._deadline - time.monotonic()) if self._deadline else None
+
+    def wait_for_room(self, fd: int) -> None:
+        """Wait until `fd` takes more. Raises BrokenPipeError when nobody has read in time."""
+        while not select.select((), (fd,), (), 0)[1]:
+            if self.ended() and not self.left():
+                raise BrokenPipeError(errno.EPIPE, "nobody reads")
+            select.select(() if self._deadline else (self._pidfd,), (fd,), (), self.left())
+
+
+def _write_all(fd: int, data: bytes, patience: Patience) -> None:
+    """Write all of it. A pipe or terminal that has room takes so much without blocking (pipe(7), PIPE_BUF)."""
     rest = memoryview(data)
     while rest:
+        patience.wait_for_room(fd)
         try:
-            rest = rest[os.write(fd, rest) :]
+            rest = rest[os.write(fd, rest[: select.PIPE_BUF]) :]
         except BlockingIOError:
-            select.select((), (fd,), ())
+            continue  # somebody else was quicker to fill it
 
 
 def until_end(pid: int, pidfd: int, pumps: Iterable[Pump]) -> int:
@@ -91,16 +120,18 @@ def until_end(pid: int, pidfd: int, pumps: Iterable[Pump]) -> int:
     poll = select.poll()
     for fd in (pidfd, *by_fd):
         poll.register(fd, select.POLLIN)
-    deadline = 0.0
-    while not deadline or any(not isinstance(pump, Keyboard) for pump in by_fd.values()):
-        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000 if deadline else None)
-        if deadline and not ready:
+    patience = Patience(pidfd)
+    ended = False
+    while not ended or any(not isinstance(pump, Keyboard) for pump in by_fd.values()):
+        left = patience.left()
+        ready = poll.poll(None if left is None else left * 1000)
+        if ended and not ready:
             break
         for fd, _ in ready:
             if fd == pidfd:
                 poll.unregister(pidfd)
-                deadline = time.monotonic() + DRAIN
-            elif not by_fd[fd].move():
+                ended = patience.ended()
+            elif not by_fd[fd].move(patience):
                 poll.unregister(fd)
                 _close_unless_ours(by_fd.pop(fd).source)
     for fd in by_fd:

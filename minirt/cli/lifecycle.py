@@ -7,6 +7,7 @@ from minirt.cli.output import each, need_root
 from minirt.cli.verb import VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
 from minirt.signals import parse_signal
+from minirt.spec import parse_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ def _seconds(text: str) -> float:
     """`--time`: whole seconds; -1 waits for ever."""
     if text == "-1":
         return float("inf")
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"invalid time {text!r}", "expected a number of seconds, or -1 for ever")
-    return float(text)
+    return float(parse_number(text, "number of seconds", 1_000_000))
 
 
 def start(values: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from minirt.cli import engine
 from minirt.cli.output import ago, need_root, show_error, table
 from minirt.cli.verb import MANY, VALUE, Argument, Option, Verb
 from minirt.errors import MinirtError, UsageError
+from minirt.spec import parse_number
 from minirt.state import EXITED, RUNNING, SHORT
 
 TYPE_CHECKING = False
@@ -102,9 +103,7 @@ def _count(text: str | None) -> int | None:
     """`--tail`: a number of lines, or all."""
     if text in (None, "all"):
         return None
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"invalid number of lines {text!r}", "a number, or all")
-    return int(text)
+    return parse_number(text, "number of lines", 10**9)
 
 
 def inspect(values: dict[str, Any]) -> int:

@@ -7,16 +7,19 @@ import os
 from minirt.cli import engine
 from minirt.cli.output import need_root
 from minirt.cli.verb import EXIT_CODES, MANY, VALUE, Argument, Option, Verb
+from minirt.errors import UsageError
 from minirt.spec import (
     DEFAULT_COMMAND,
     ContainerSpec,
     Dns,
     choose_networks,
     parse_env,
+    parse_hostname,
     parse_ip,
     parse_name,
     parse_ports,
     parse_volume,
+    parse_word,
 )
 
 TYPE_CHECKING = False
@@ -60,6 +63,8 @@ OPTIONS = (
 
 def spec(values: dict[str, Any]) -> ContainerSpec:
     """What the command line asks for. Raises UsageError."""
+    if not values["image"]:
+        raise UsageError("the name of the image is empty", "'minirt run --help' shows what IMAGE can be")
     entrypoint = (values["entrypoint"],) if values["entrypoint"] else ()
     return ContainerSpec(
         image=values["image"],
@@ -69,15 +74,19 @@ def spec(values: dict[str, Any]) -> ContainerSpec:
         env=tuple(pair for text in values["env"] for pair in parse_env(text, os.environ)),
         workdir=values["workdir"] or "/",
         user=values["user"] or "",
-        hostname=values["hostname"] or "",
+        hostname=parse_hostname(values["hostname"]) if values["hostname"] else "",
         tty=values["tty"],
         interactive=values["interactive"],
         read_only=values["read_only"],
         remove=values["rm"],
         networks=choose_networks(values["network"], values["ip"], values["mac_address"] or ""),
         ports=tuple(port for text in values["publish"] for port in parse_ports(text)),
-        dns=Dns(tuple(map(parse_ip, values["dns"])), values["dns_search"], values["dns_option"]),
-        volumes=tuple(parse_volume(text, os.getcwd()) for text in values["volume"]),
+        dns=Dns(
+            tuple(map(parse_ip, values["dns"])),
+            tuple(map(parse_word, values["dns_search"])),
+            tuple(map(parse_word, values["dns_option"])),
+        ),
+        volumes=tuple(parse_volume(text) for text in values["volume"]),
     )
 
 

@@ -153,13 +153,13 @@ def _passed_over(broken: Iterable[ConfigError]) -> tuple[str, ...]:
 def _files(directory: str, extensions: tuple[str, ...]) -> list[str]:
     """Paths in byte order. Extensions match exactly; hidden files count, folders do not; no folder means no files."""
     try:
-        with os.scandir(directory) as entries:
-            found = [entry.name for entry in entries if entry.name.endswith(extensions) and not entry.is_dir()]
+        names_there = [name for name in os.listdir(directory) if name.endswith(extensions)]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise ConfigError(f"cannot read the folder of network lists: {because(error)}", where=directory) from error
-    return [os.path.join(directory, name) for name in sorted(found, key=os.fsencode)]
+    paths = [os.path.join(directory, name) for name in sorted(names_there, key=os.fsencode)]
+    return [path for path in paths if not os.path.isdir(path)]
 
 
 def _read(path: str) -> str:
