@@ -65,8 +65,8 @@ class Channel:
 class Child:
     """The parent's handle. `pidfd` becomes readable at the child's end; whoever waits for `pid` reaps it.
 
-    `terminal` is the master of the child's terminal once it is ready, -1 without one; both descriptors are the caller's
-    to close.
+    `terminal` is the master of the child's terminal once it is ready, -1 without one. Both descriptors are the caller's
+    to close, unless a method raised or `kill` was called: the child is gone then, and they are -1.
     """
 
     def __init__(self, pid: int, pidfd: int, end: _socket.socket) -> None:
@@ -97,7 +97,7 @@ class Child:
         return cls(pid, pidfd, ours)
 
     def wait_ready(self) -> None:
-        """Wait until nothing but the word is missing. Raises what went wrong there; the child is then gone."""
+        """Wait until nothing but the word is missing. Raises what went wrong there."""
         message, rights, _, _ = self._end.recvmsg(_LARGEST, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
         for level, kind, data in rights:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
@@ -106,7 +106,7 @@ class Child:
             self._raise(message)
 
     def go(self) -> None:
-        """Let the child execute its command. Raises CommandNotFound, CommandNotExecutable; the child is then gone."""
+        """Let the child execute its command. Raises CommandNotFound, CommandNotExecutable."""
         try:
             self._end.send(_GO)
             message = self._end.recv(_LARGEST)
@@ -117,23 +117,32 @@ class Child:
         self._end.close()
 
     def kill(self) -> None:
-        """End the child, with all that runs in its pid namespace when it is the first there, and reap it."""
+        """End the child, with all that runs in its pid namespace when it is the first there, and reap it.
+
+        The kernel holds process 1 until the others are reaped, those that are our own children too (`join.execute`).
+        """
+        if self.pidfd < 0:
+            return
         try:
             _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self._reap()
+        self._forget()
 
     def _raise(self, message: bytes) -> None:
-        self._reap()
+        self._forget()
         raise _unpacked(message[1:]) if message[1:] else SetupFailed("the process was killed before it could run")
 
-    def _reap(self) -> None:
+    def _forget(self) -> None:
         self._end.close()
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
             pass  # reaped before
+        for fd in (self.pidfd, self.terminal):
+            if fd >= 0:
+                os.close(fd)
+        self.pidfd = self.terminal = -1
 
 
 def _run(channel: Channel, prepare: Callable[[Channel], None], kept: Iterable[int]) -> None:

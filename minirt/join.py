@@ -65,8 +65,12 @@ def execute(
     finally:
         if group >= 0:
             os.close(group)
-    child.wait_ready()
-    child.go()
+    try:
+        child.wait_ready()
+        child.go()
+    except BaseException:
+        child.kill()
+        raise
     return child
 
 

@@ -15,7 +15,7 @@ from errno import EAGAIN, EINVAL, ELOOP, ENODEV, ENOTDIR, EPERM
 
 from cni_plugins.spec.record import record
 from minirt import sys
-from minirt.errors import NotFound, SetupFailed
+from minirt.errors import NotFound, SetupFailed, UsageError
 from minirt.kernel import KernelStep
 
 STAGE = "/run/minirt/stage"
@@ -140,12 +140,12 @@ class BindRoot(KernelStep):
     source: str
 
     def describe(self) -> str:
-        return f"mount --rbind --make-rprivate {self.source} {ROOT}"
+        return f"mount -o rbind,nodev --make-rprivate {self.source} {ROOT}"
 
     def change(self) -> None:
         place = os.open(ROOT, os.O_PATH | os.O_CLOEXEC)
         tree = sys.open_tree(sys.AT_FDCWD, self.source, sys.AT_RECURSIVE)
-        sys.mount_setattr(tree, 0, sys.MS_PRIVATE, sys.AT_RECURSIVE)
+        sys.mount_setattr(tree, sys.MOUNT_ATTR_NODEV, sys.MS_PRIVATE, sys.AT_RECURSIVE)
         _attach(tree, place)
 
 
@@ -204,31 +204,29 @@ class Bind(KernelStep):
         # Slave is what everything has been since `Detach`.
         propagation = sys.MS_PRIVATE if self.propagation == "private" else sys.MS_SLAVE
         sys.mount_setattr(tree, sum(_ATTRIBUTES[option] for option in self.options), propagation, below)
-        place = target(self.target, stat.S_ISDIR(os.fstat(tree).st_mode))
+        directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+        place = target(self.target, directory)
+        if stat.S_ISDIR(os.fstat(place).st_mode) != directory:
+            raise UsageError(
+                f"cannot mount {self.source!r} at {self.target!r}: one of them is a directory, the other is not",
+            )
         if sys.filesystem(place) == sys.PROC_SUPER_MAGIC:
-            os.close(place)
-            raise SetupFailed(f"a volume at {self.target!r} would lie in /proc", "choose another place for it")
+            raise UsageError(f"a volume at {self.target!r} would lie in /proc", "choose another place for it")
         _attach(tree, place)
-
-    def hint(self, error: OSError) -> str:
-        return f"{self.source} and {self.target} must both be directories, or neither" if error.errno == ENOTDIR else ""
 
 
 @record
 class MaskFile(KernelStep):
-    """Reads as empty: /dev/null lies over it, and it is the real one (CVE-2025-31133)."""
+    """Reads as empty: /dev/null lies over it."""
 
     target: str
 
     def describe(self) -> str:
-        return f"mount --bind /dev/null {outside(self.target)}"
+        return f"mount -o bind,ro /dev/null {outside(self.target)}"
 
     def change(self) -> None:
-        tree = sys.open_tree(sys.AT_FDCWD, "/dev/null")
-        found = os.fstat(tree)
-        if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
-            raise SetupFailed("the host's /dev/null is not the null device")
-        _attach(tree, own(self.target))
+        place = own(self.target)
+        _attach(host_device("/dev/null", 1, 3), place)
 
 
 @record
@@ -263,21 +261,29 @@ class Freeze(KernelStep):
 
 
 @record
-class Node(KernelStep):
-    """A character device in /dev that everybody may use."""
+class Device(KernelStep):
+    """A device of the host in /dev, which is itself mounted nodev.
+
+    mknod(2) is among docker's capabilities, whose device group then refuses the disks of the host. Here every mount
+    that the container may write to is nodev, and the few devices it is given lie on it as mounts of their own:
+    read-only ones, so that nobody changes the modes of the host's files through them.
+    """
 
     name: str
     major: int
     minor: int
 
     def describe(self) -> str:
-        return f"mknod -m 666 {outside('/dev')}/{self.name} c {self.major} {self.minor}"
+        place = f"{outside('/dev')}/{self.name}"
+        return f"touch {place} && mount -o bind,ro /dev/{self.name} {place}"
 
     def change(self) -> None:
         directory = own("/dev")
-        os.mknod(self.name, stat.S_IFCHR | 0o666, os.makedev(self.major, self.minor), dir_fd=directory)
-        os.chmod(self.name, 0o666, dir_fd=directory)  # noqa: S103  # devices for everybody; the umask took some away
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(self.name, flags, 0o666, dir_fd=directory))
+        place = sys.openat2(directory, self.name, os.O_PATH, _NO_LINKS)
         os.close(directory)
+        _attach(host_device(f"/dev/{self.name}", self.major, self.minor), place)
 
 
 @record
@@ -321,6 +327,17 @@ class Pivot(KernelStep):
 
 def missing_source(source: str, place: str) -> NotFound:
     return NotFound(f"no {source!r} on the host to mount at {place!r}", "make it first: minirt makes no volumes")
+
+
+def host_device(path: str, major: int, minor: int) -> int:
+    """A detached, read-only mount of a device of the host, which is the one it should be (CVE-2025-31133)."""
+    tree = sys.open_tree(sys.AT_FDCWD, path)
+    found = os.fstat(tree)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(major, minor):
+        os.close(tree)
+        raise SetupFailed(f"{path} of the host is not character device {major}:{minor}")
+    sys.mount_setattr(tree, sys.MOUNT_ATTR_RDONLY, sys.MS_PRIVATE)
+    return tree
 
 
 def _attach(tree: int, place: int) -> None:

@@ -128,6 +128,8 @@ def find(name: str, path: str) -> str:
 
     Raises CommandNotFound, CommandNotExecutable.
     """
+    if not name:
+        raise CommandNotFound("the command is empty")
     if "/" in name:
         _check(name, name)
         return name
@@ -141,9 +143,7 @@ def find(name: str, path: str) -> str:
             refused = refused or error
         else:
             return f"{directory}/{name}"
-    raise refused or CommandNotFound(
-        f"no command {name!r} in the container" if name else "the command is empty", f"PATH there is {path}"
-    )
+    raise refused or CommandNotFound(f"no command {name!r} in the container", f"PATH there is {path}")
 
 
 def _check(path: str, name: str) -> None:

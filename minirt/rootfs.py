@@ -19,11 +19,11 @@ from minirt.mounts import (
     Bind,
     BindRoot,
     Detach,
+    Device,
     Freeze,
     Link,
     MaskFile,
     Mount,
-    Node,
     Pivot,
     ReadOnly,
     Stage,
@@ -47,13 +47,13 @@ _KERNEL = (
     Mount("sysfs", "/sys", ("ro", *_PRIVATE)),
 )
 _DEV = (
-    Mount("tmpfs", "/dev", ("nosuid", "mode=755", "size=65536k")),
-    Node("null", 1, 3),
-    Node("zero", 1, 5),
-    Node("full", 1, 7),
-    Node("random", 1, 8),
-    Node("urandom", 1, 9),
-    Node("tty", 5, 0),
+    Mount("tmpfs", "/dev", ("nosuid", "nodev", "mode=755", "size=65536k")),
+    Device("null", 1, 3),
+    Device("zero", 1, 5),
+    Device("full", 1, 7),
+    Device("random", 1, 8),
+    Device("urandom", 1, 9),
+    Device("tty", 5, 0),
     Mount("devpts", "/dev/pts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
     Link("ptmx", "pts/ptmx"),
     Link("fd", "/proc/self/fd"),
@@ -81,9 +81,9 @@ _MASKED_FILES = (
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-_ATTRIBUTES = ("ro", "nosuid", "nodev", "noexec")
+_ATTRIBUTES = ("ro", "nosuid", "noexec")
 _PROPAGATION = {"private": "private", "rprivate": "private", "slave": "slave", "rslave": "slave"}
-_IGNORED = ("rw", "rbind", "z", "Z")  # what is so anyway; z and Z ask for SELinux labels, which the host does not use
+_IGNORED = ("rw", "nodev", "rbind", "z", "Z")  # what is so anyway; z and Z ask for SELinux labels, which we do not make
 
 
 @record
@@ -145,7 +145,7 @@ def _host() -> tuple[Step, ...]:
     names = [path.strip("/").replace("/", "-") or "root" for path in lower]
     places = [(f"upper-{name}", f"work-{name}") for name in names]
     overlays = (
-        Mount("overlay", path, (f"lowerdir={path}", f"upperdir={STAGE}/{upper}", f"workdir={STAGE}/{work}"))
+        Mount("overlay", path, ("nodev", f"lowerdir={path}", f"upperdir={STAGE}/{upper}", f"workdir={STAGE}/{work}"))
         for path, (upper, work) in zip(lower, places, strict=True)
     )
     return Stage(("root", *(name for pair in places for name in pair))), *overlays
@@ -182,7 +182,7 @@ def volume_step(volume: Volume) -> Bind:
         raise UsageError(f"invalid volume target {volume.target!r}", "expected an absolute path, and not the root")
     if place == "/proc" or place.startswith("/proc/"):
         raise UsageError(f"invalid volume target {volume.target!r}", "nothing can be mounted in /proc")
-    attributes, propagation, recursive = [], "private", True
+    attributes, propagation, recursive = ["nodev"], "private", True
     for option in volume.options:
         if option in _ATTRIBUTES:
             attributes.append(option)
@@ -190,9 +190,11 @@ def volume_step(volume: Volume) -> Bind:
             propagation = _PROPAGATION[option]
         elif option == "bind":
             recursive = False
+        elif option == "dev":
+            attributes.remove("nodev")
         elif option not in _IGNORED:
             raise UsageError(
                 f"invalid volume option {option!r}",
-                f"one of rw, bind, {', '.join((*_ATTRIBUTES, *_PROPAGATION))}; nothing mounted inside reaches the host",
+                f"one of rw, dev, bind, {', '.join((*_ATTRIBUTES, *_PROPAGATION))}; what is mounted inside stays there",
             )
     return Bind(volume.source, f"/{place.lstrip('/')}", tuple(attributes), propagation, recursive)

@@ -139,11 +139,9 @@ def rootfs(path: Path) -> Path:
     """A root made of busybox, its links, and two files of users."""
     (path / "bin").mkdir(parents=True)
     shutil.copy(BUSYBOX, path / "bin/busybox")
-    subprocess.run([path / "bin/busybox", "--install", "-s", path / "bin"], check=True)
-    for link in (path / "bin").iterdir():
-        if link.is_symlink():
-            link.unlink()
-            link.symlink_to("busybox")
+    for name in subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split():
+        if name != "busybox":
+            (path / "bin" / name).symlink_to("busybox")
     (path / "etc").mkdir()
     (path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nana:x:1000:100:Ana:/home/ana:/bin/sh\n")
     (path / "etc/group").write_text("root:x:0:\nusers:x:100:\nwheel:x:10:root,ana\naudio:x:29:ana\n")
