@@ -28,7 +28,7 @@ def site(machine: Machine, tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.parametrize(
     ("version", "subnets"), [("1.1.0", (IPV4,)), ("1.1.0", (IPV6,)), *((version, (IPV4, IPV6)) for version in VERSIONS)]
 )
-def test_an_attachment_is_what_the_result_says(site: Site, version: str, subnets: tuple[str, ...]) -> None:
+def test_P5_P7_an_attachment_is_what_the_result_says(site: Site, version: str, subnets: tuple[str, ...]) -> None:
     conf = site.conf(*subnets, version=version, isDefaultGateway=True)
     site.box()
     result = site.add(conf)
@@ -251,7 +251,7 @@ def test_two_interfaces_of_one_container_on_one_network(site: Site) -> None:
     assert (site.machine.links("web"), site.leases(), site.machine.elements()) == ({"lo"}, set(), [])
 
 
-def test_many_at_once_make_one_bridge(site: Site) -> None:
+def test_P3_many_at_once_make_one_bridge(site: Site) -> None:
     conf = site.conf(IPV4, IPV6, ipMasq=True)
     names = [f"c{number}" for number in range(8)]
     paths = [site.box(name) for name in names]
@@ -293,7 +293,7 @@ def nothing_is_left(site: Site) -> bool:
 
 
 @pytest.mark.parametrize("path", ["", "/run/netns/gone", "/run/ordinary"], ids=["empty", "missing", "a file"])
-def test_delete_needs_no_namespace(site: Site, path: str) -> None:
+def test_P9_P11_delete_needs_no_namespace(site: Site, path: str) -> None:
     conf = site.conf(IPV4, IPV6, ipMasq=True)
     site.box()
     site.add(conf)
@@ -305,7 +305,7 @@ def test_delete_needs_no_namespace(site: Site, path: str) -> None:
     assert site.machine.links("web") == {"lo"}
 
 
-def test_delete_after_the_namespace_has_died(site: Site) -> None:
+def test_P9_delete_after_the_namespace_has_died(site: Site) -> None:
     conf = site.conf(IPV4, ipMasq=True)
     path = site.box()
     site.add(conf)
@@ -314,7 +314,7 @@ def test_delete_after_the_namespace_has_died(site: Site) -> None:
     assert nothing_is_left(site)
 
 
-def test_delete_may_be_repeated_and_needs_no_add(site: Site) -> None:
+def test_P10_delete_may_be_repeated_and_needs_no_add(site: Site) -> None:
     conf = site.conf(IPV4, ipMasq=True)
     site.box()
     site.delete(conf)

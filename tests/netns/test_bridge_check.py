@@ -53,7 +53,7 @@ FAULTS: list[tuple[Breaker, str]] = [
 
 
 @pytest.mark.parametrize(("broken", "said"), FAULTS, ids=[said for _broken, said in FAULTS])
-def test_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> None:
+def test_P14_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> None:
     conf = site.conf(IPV4, IPV6, isDefaultGateway=True, ipMasq=True, hairpinMode=True)
     site.box()
     result = site.add(conf)
@@ -65,7 +65,7 @@ def test_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> N
 
 
 @pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
-def test_check_passes_after_add(site: Site, version: str) -> None:
+def test_P15_check_passes_after_add(site: Site, version: str) -> None:
     site.box()
     for conf in (
         site.conf(version=version),
@@ -101,7 +101,7 @@ def test_check_does_not_take_another_interfaces_addresses_for_its_own(site: Site
     site.delete(conf)
 
 
-def test_check_accepts_a_route_that_a_later_plugin_moved_to_a_table(site: Site) -> None:
+def test_P13_check_accepts_a_route_that_a_later_plugin_moved_to_a_table(site: Site) -> None:
     conf = site.conf(IPV4, isDefaultGateway=True)
     site.box()
     result = site.add(conf)
@@ -118,7 +118,7 @@ def valid(*names: str) -> dict[str, Any]:
     return {"cni.dev/valid-attachments": [{"containerID": name, "ifname": "eth0"} for name in names]}
 
 
-def test_gc_takes_away_what_belongs_to_nobody_alive(site: Site) -> None:
+def test_P18_P19_gc_takes_away_what_belongs_to_nobody_alive(site: Site) -> None:
     conf = site.conf(IPV4, IPV6, ipMasq=True)
     other = site.conf("10.2.0.0/24", name="other", bridge="cni1")
     for name in ("web", "db", "dead"):
@@ -149,7 +149,7 @@ def test_gc_without_a_list_disconnects_nobody(site: Site) -> None:
     site.delete(conf)
 
 
-def test_status_is_the_ipams_and_the_configurations(site: Site) -> None:
+def test_P16_P17_status_is_the_ipams_and_the_configurations(site: Site) -> None:
     full = site.conf(IPV4, ipam={"type": "host-local", "subnet": IPV4, "rangeEnd": "10.1.0.2"})
     site.plugins.call("STATUS", full).done()
     site.box()

@@ -105,7 +105,7 @@ def test_a_bridge_that_others_use_stays_with_its_address(site: Site) -> None:
 
 
 @pytest.mark.leaves(*SHARED)
-def test_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
+def test_P6_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
     for name in ("web", "other"):
         site.box(name)
     conf = site.conf(IPV4, ipMasq=True)
@@ -149,7 +149,7 @@ def test_a_namespace_that_is_none_fails_before_anything_is_done(site: Site, path
     assert site.leases() == set()
 
 
-def test_the_hosts_own_namespace_is_refused_before_anything_is_done(site: Site) -> None:
+def test_S6_the_hosts_own_namespace_is_refused_before_anything_is_done(site: Site) -> None:
     before = site.machine.links()
     for command in ("ADD", "DEL"):
         assert site.plugins.call(command, site.conf(IPV4), "/proc/self/ns/net", container="web").error["code"] == 8

@@ -37,7 +37,7 @@ def script(tmp_path: Path, text: str) -> str:
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_folder_that_has_the_plugin_wins(tmp_path: Path) -> None:
+def test_L8_the_first_folder_that_has_the_plugin_wins(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
     (tmp_path / "a" / "bridge").mkdir()  # a folder is no program
@@ -248,7 +248,7 @@ def test_programs_that_cannot_run_say_why(executor: Spawn, tmp_path: Path) -> No
 
 
 @anyhow
-def test_a_program_that_is_just_being_written_is_tried_again(executor: Spawn, tmp_path: Path) -> None:
+def test_L10_a_program_that_is_just_being_written_is_tried_again(executor: Spawn, tmp_path: Path) -> None:
     path = tmp_path / "true"
     path.write_bytes(Path("/bin/true").read_bytes())
     path.chmod(0o755)

@@ -201,7 +201,7 @@ def test_an_address_that_cannot_be_had_is_refused_and_nothing_is_taken(
     assert {name for name in store() if name[0].isdigit()} == {"10.1.0.5"}
 
 
-def test_del_of_what_is_not_there_succeeds_twice(either: HostLocal) -> None:
+def test_P10_del_of_what_is_not_there_succeeds_twice(either: HostLocal) -> None:
     either.delete("never")
     either.delete("never")
     take("10.1.0.7")
@@ -354,7 +354,7 @@ def test_both_can_share_a_store(ours: HostLocal, theirs: HostLocal, seed: int) -
         assert store() == store(f"{DATA}-alone/net")
 
 
-def test_both_at_the_same_time_never_give_an_address_twice(ours: HostLocal, theirs: HostLocal) -> None:
+def test_P3_both_at_the_same_time_never_give_an_address_twice(ours: HostLocal, theirs: HostLocal) -> None:
     calls = []
     for number in range(24):
         plugin, executor = ((ours, Spawn()), (theirs, Spawn()), (ours, Fork()))[number % 3]

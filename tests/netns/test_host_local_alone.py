@@ -122,7 +122,7 @@ def test_a_full_ipv6_prefix_is_not_walked(ours: HostLocal) -> None:
 # --- CHECK, STATUS, GC ------------------------------------------------------------------------------------------------
 
 
-def test_check_finds_what_add_made_and_misses_what_is_gone(ours: HostLocal) -> None:
+def test_P14_P15_check_finds_what_add_made_and_misses_what_is_gone(ours: HostLocal) -> None:
     result = ours.call("ADD")
     assert ours.call("CHECK", prevResult=result) is None
     os.unlink(f"{FOLDER}/10.1.0.2")
@@ -134,7 +134,7 @@ def test_check_makes_no_store_where_there_is_none(ours: HostLocal) -> None:
     assert not os.path.exists(FOLDER)
 
 
-def test_check_compares_with_the_previous_result(ours: HostLocal) -> None:
+def test_P13_check_compares_with_the_previous_result(ours: HostLocal) -> None:
     ours.add(cni_args="IP=10.1.0.9")
     take("10.1.0.5", by="thief\r\neth0")
     other = [{"address": "172.16.0.1/24"}, {"address": "fd00::1/64"}]  # of another plugin of the chain
@@ -145,7 +145,7 @@ def test_check_compares_with_the_previous_result(ours: HostLocal) -> None:
     assert refused.msg == "10.1.0.5 is not reserved for container c1 eth0: it is taken by container thief eth0"
 
 
-def test_p16_status_is_not_ready_when_a_set_is_exhausted(ours: HostLocal) -> None:
+def test_P16_status_is_not_ready_when_a_set_is_exhausted(ours: HostLocal) -> None:
     ours.ipam["ranges"] = [[{"subnet": "10.1.0.0/24"}], *SMALL]
     assert ours.call("STATUS", cniVersion="1.1.0") is None
     assert not os.path.exists(FOLDER)
@@ -158,7 +158,7 @@ def test_p16_status_is_not_ready_when_a_set_is_exhausted(ours: HostLocal) -> Non
     assert (refused.code, refused.msg) == (50, "no IP addresses available in range set: 10.0.0.1-10.0.0.6")
 
 
-def test_p16_status_is_not_ready_when_the_configuration_is_wrong(ours: HostLocal) -> None:
+def test_P16_status_is_not_ready_when_the_configuration_is_wrong(ours: HostLocal) -> None:
     ours.ipam["ranges"] = []
     assert ours.refused("STATUS", cniVersion="1.1.0").code == 7
 
@@ -168,7 +168,7 @@ def gc(plugin: HostLocal, *valid: dict[str, str]) -> None:
     assert plugin.call("GC", **keys) is None
 
 
-def test_p18_gc_releases_what_is_not_valid(ours: HostLocal) -> None:
+def test_P18_gc_releases_what_is_not_valid(ours: HostLocal) -> None:
     for container, ifname in (("a", "eth0"), ("a", "eth1"), ("b", "eth0")):
         ours.add(container, ifname)
     gc(ours, {"containerID": "a", "ifname": "eth1"})

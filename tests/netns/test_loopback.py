@@ -61,7 +61,7 @@ def test_older_versions_get_their_own_form(plugins: Plugins, version: str, ips: 
         assert result["ip4"] == {"ip": "127.0.0.1/8"}
 
 
-def test_in_a_chain_the_previous_result_is_passed_on(machine: Machine, plugins: Plugins) -> None:
+def test_P7_in_a_chain_the_previous_result_is_passed_on(machine: Machine, plugins: Plugins) -> None:
     before = {"cniVersion": "1.1.0", "interfaces": [{"name": "eth0"}], "ips": [{"address": "10.1.0.2/24"}]}
     assert plugins.add(CONF | {"prevResult": before}, "/run/netns/box") == before
     assert is_up(machine)
@@ -77,7 +77,7 @@ def test_an_address_that_is_not_loopbacks_own_fails_the_add_and_lo_stays_as_it_w
     machine.run("ip", "-n", "box", "addr", "del", "10.1.0.2/24", "dev", "lo")
 
 
-def test_delete_lowers_lo_and_may_be_repeated(machine: Machine, plugins: Plugins) -> None:
+def test_P10_delete_lowers_lo_and_may_be_repeated(machine: Machine, plugins: Plugins) -> None:
     plugins.add(CONF, "/run/netns/box")
     plugins.delete(CONF, "/run/netns/box")
     assert not is_up(machine)
@@ -85,7 +85,7 @@ def test_delete_lowers_lo_and_may_be_repeated(machine: Machine, plugins: Plugins
 
 
 @pytest.mark.parametrize("path", ["", "/run/netns/gone", "/etc/hostname"])
-def test_delete_without_a_namespace_is_fine(plugins: Plugins, path: str) -> None:
+def test_P9_delete_without_a_namespace_is_fine(plugins: Plugins, path: str) -> None:
     plugins.delete(CONF, path)
 
 
@@ -102,7 +102,7 @@ def test_a_namespace_that_is_missing_fails_the_add(plugins: Plugins) -> None:
     assert (error["code"], error["msg"]) == (8, "CNI_NETNS '/run/netns/gone': there is no such network namespace")
 
 
-def test_the_hosts_own_lo_is_never_touched(machine: Machine, plugins: Plugins) -> None:
+def test_S6_the_hosts_own_lo_is_never_touched(machine: Machine, plugins: Plugins) -> None:
     for command in ("ADD", "DEL"):
         assert plugins.call(command, CONF, "/proc/self/ns/net").error["code"] == 8
     assert "UP" in machine.ip("link", "show", "lo")[0]["flags"]

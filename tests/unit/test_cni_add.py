@@ -205,7 +205,7 @@ def test_R31_when_no_offered_version_is_spoken_the_plugins_own_words_are_told(be
     assert "plugin supports 1.0.0" in str(caught.value) and not hasattr(caught.value, "__notes__")
 
 
-def test_R2_a_list_of_one_version_is_spoken_in_that_one_alone(bench: Bench) -> None:
+def test_R2_L2_a_list_of_one_version_is_spoken_in_that_one_alone(bench: Bench) -> None:
     bench.plugins.write("a", ADD=[REFUSED], DEL=[REFUSED])
     with pytest.raises(PluginError, match=r"code 1\): incompatible CNI versions"):
         bench.cni().add(bench.attachment("a", text={"cniVersion": "9.9.9"}))

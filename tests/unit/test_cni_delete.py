@@ -35,7 +35,7 @@ def test_R21_DEL_runs_backwards_with_the_result_of_ADD(bench: Bench) -> None:
     assert bench.cached() == []
 
 
-def test_R16_R17_DEL_is_given_what_ADD_was_given_whatever_the_list_says_now(bench: Bench) -> None:
+def test_R16_R17_R23_DEL_is_given_what_ADD_was_given_whatever_the_list_says_now(bench: Bench) -> None:
     text = {"plugins": [{"type": "a", "mtu": 1400, "big": 2**60 + 1}]}
     bench.added("a", text=text, args=(("K", "V"),))
     bench.cni().delete(bench.attachment("changed", netns=""))
@@ -52,7 +52,7 @@ def test_R21_before_version_040_DEL_knows_no_prevResult(bench: Bench, version: s
     assert ("prevResult" in call.config) is known
 
 
-def test_R22_DEL_stops_at_the_first_failure_which_is_kept_until_it_succeeds(bench: Bench) -> None:
+def test_R22_L19_DEL_stops_at_the_first_failure_which_is_kept_until_it_succeeds(bench: Bench) -> None:
     attachment = bench.added("a", "b", "c")
     bench.plugins.write("b", DEL=[fails(100, "busy"), Answer()])
     with pytest.raises(PluginError, match="plugin 'b' failed on DEL"):
@@ -84,7 +84,7 @@ def test_L20_a_missing_program_halts_DEL_and_the_attachment_is_kept(bench: Bench
     assert bench.order() == [] and bench.cached() == ["net-c1-eth0"]
 
 
-def test_P10_what_was_never_added_is_deleted_all_the_same(bench: Bench) -> None:
+def test_R15_R23_what_was_never_added_is_deleted_all_the_same(bench: Bench) -> None:
     bench.plugins.write("a")
     cni = bench.cni()
     cni.delete(bench.attachment("a", netns=""))

@@ -140,7 +140,7 @@ def test_D7_a_file_that_would_never_end_is_not_opened(tmp_path: Path) -> None:
     assert choice.network.name == "good" and "not an ordinary file" in choice.warnings[0]
 
 
-def test_D8_fragments_follow_the_plugins_of_the_list_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_R3_D8_fragments_follow_the_plugins_of_the_list_in_the_order_of_their_names(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     put(tmp_path / "net", **{"20_b__conf": '{"type": "b", "big": 18446744073709551617}', "10_a__conf": '{"type": "a"}'})
     put(tmp_path / "net", c__json='{"type": "c"}', d__conflist=conflist("net", "d"))
@@ -169,24 +169,24 @@ def test_L4_the_fragments_may_be_all_the_plugins_there_are(tmp_path: Path) -> No
         discovery.by_name("net", folder)
 
 
-def test_D8_a_fragment_that_is_broken_is_named(tmp_path: Path) -> None:
+def test_R3_D8_a_fragment_that_is_broken_is_named(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     folder = put(tmp_path, net__conflist=conflist("net"))
     put(tmp_path / "net", a__conf='{"typ": "a"}')
     with pytest.raises(ConfigError, match=r"net/a\.conf: invalid plugin type"):
         discovery.by_name("net", folder)
-    put(tmp_path / "net", a__conf='{"type": "a",}')
-    with pytest.raises(ConfigError, match=r"net/a\.conf:1:14: malformed JSON"):
+    put(tmp_path / "net", a__conf='{"type": "a", b}')
+    with pytest.raises(ConfigError, match=r"net/a\.conf:1:15: malformed JSON"):
         discovery.by_name("net", folder)
 
 
 def test_malformed_json_is_told_with_file_line_and_column_and_the_line_itself(tmp_path: Path) -> None:
-    folder = put(tmp_path, a__conflist='{\n  "name": "net",\n  "plugins": [{"type": "bridge",}]\n}\n')
+    folder = put(tmp_path, a__conflist='{\n  "name": "net",\n  "plugins": [{"type": "bridge", b}]\n}\n')
     with pytest.raises(ConfigError) as caught:
         discovery.by_name("net", folder)
-    assert str(caught.value).startswith(f"{folder}/a.conflist:3:33: malformed JSON: ")
-    assert """the line reads '"plugins": [{"type": "bridge",}]'""" in caught.value.hint
-    with pytest.raises(ConfigError, match=r"a\.conflist:3:33"):
+    assert str(caught.value).startswith(f"{folder}/a.conflist:3:34: malformed JSON: ")
+    assert """the line reads '"plugins": [{"type": "bridge", b}]'""" in caught.value.hint
+    with pytest.raises(ConfigError, match=r"a\.conflist:3:34"):
         discovery.default(folder)
 
 

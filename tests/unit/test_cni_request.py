@@ -23,14 +23,14 @@ def configuration(plugin: dict[str, Any], **capability_args: Any) -> dict[str, A
     return request.configuration(network(plugin), plugin, "1.0.0", capability_args)
 
 
-def test_R4_unknown_keys_reach_the_plugin_as_they_were_written() -> None:
+def test_R4_L5_unknown_keys_reach_the_plugin_as_they_were_written() -> None:
     plugin = {"type": "a", "x": {"deep": [1, None, True, 1.5]}, "big": 2**64 + 1, "": "empty", "IPAM": {"Type": "b"}}
     config = configuration(plugin)
     assert {key: config[key] for key in plugin} == plugin
     assert list(config)[2:] == list(plugin)
 
 
-def test_R5_name_and_version_are_those_of_the_list_whatever_the_plugin_says() -> None:
+def test_R5_L6_name_and_version_are_those_of_the_list_whatever_the_plugin_says() -> None:
     config = configuration({"type": "a", "name": "mine", "cniVersion": "0.1.0", "CNIVersion": "0.2.0", "Name": "x"})
     assert config == {"cniVersion": "1.0.0", "name": "net", "type": "a"}
 
@@ -54,7 +54,7 @@ def test_L7_a_runtimeConfig_in_the_file_stays_unless_there_is_something_to_put_i
     assert config == {"cniVersion": "1.0.0", "name": "net", "type": "a", "runtimeConfig": {"mac": "02:00:00:00:00:01"}}
 
 
-def test_R7_capabilities_and_a_prevResult_from_the_file_never_reach_a_plugin() -> None:
+def test_R7_L6_capabilities_and_a_prevResult_from_the_file_never_reach_a_plugin() -> None:
     assert configuration({"type": "a", "capabilities": {"mac": True}, "prevResult": {}, "PrevResult": {}}) == {
         "cniVersion": "1.0.0",
         "name": "net",

@@ -133,7 +133,7 @@ def test_R14_an_interface_of_another_network_is_not_touched(bench: Bench, verb: 
     ("name", "identifier", "ifname"),
     [("../net", "c1", "e"), ("net", "../c1", "e"), ("net", "c1", "../e"), ("", "c", "e")],
 )
-def test_bad_names_never_become_part_of_a_path(bench: Bench, name: str, identifier: str, ifname: str) -> None:
+def test_L34_bad_names_never_become_part_of_a_path(bench: Bench, name: str, identifier: str, ifname: str) -> None:
     for verb in ("add", "delete", "check"):
         with pytest.raises(UsageError):
             getattr(tools(bench, ifname=ifname), verb)(name, identifier, HERE)

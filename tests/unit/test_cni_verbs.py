@@ -28,7 +28,7 @@ def bench(tmp_path: Path) -> Bench:
 # --- CHECK, GC, STATUS, VERSION ---
 
 
-def test_R25_CHECK_runs_forwards_with_the_result_of_ADD_and_stops_at_the_first_failure(bench: Bench) -> None:
+def test_R25_L17_CHECK_runs_forwards_with_the_result_of_ADD_and_stops_at_the_first_failure(bench: Bench) -> None:
     attachment = bench.added("a", "b", "c")
     bench.plugins.write("b", CHECK=[Answer(), fails(100, "address is gone")])
     bench.cni().check(attachment)
@@ -47,7 +47,7 @@ def test_R24_CHECK_is_for_what_was_added_and_not_deleted(bench: Bench) -> None:
     assert bench.order() == ["a DEL"]
 
 
-def test_R24_CHECK_is_not_run_where_the_list_forbids_it_or_has_no_such_verb(bench: Bench) -> None:
+def test_R24_L17_CHECK_is_not_run_where_the_list_forbids_it_or_has_no_such_verb(bench: Bench) -> None:
     bench.cni().check(bench.added("a", text={"disableCheck": True}))
     assert bench.order() == []
     old = bench.added("b", text={"cniVersion": "0.3.1", "name": "old"})
@@ -59,7 +59,7 @@ def test_R24_CHECK_is_not_run_where_the_list_forbids_it_or_has_no_such_verb(benc
 GC = {"cniVersion": "1.1.0"}
 
 
-def test_R26_GC_tells_every_plugin_who_is_alive_and_nothing_else(bench: Bench) -> None:
+def test_R26_L24_GC_tells_every_plugin_who_is_alive_and_nothing_else(bench: Bench) -> None:
     bench.plugins.write("a")
     bench.plugins.write("b")
     network = bench.attachment(
@@ -80,7 +80,7 @@ def test_R26_that_nobody_is_alive_is_said_by_an_empty_list(bench: Bench) -> None
     assert bench.plugins.calls()[0].config["cni.dev/valid-attachments"] == []
 
 
-def test_R27_GC_goes_on_after_failures_and_tells_them_all(bench: Bench) -> None:
+def test_R27_L25_GC_goes_on_after_failures_and_tells_them_all(bench: Bench) -> None:
     for name in ("a", "b", "c"):
         bench.plugins.write(name, GC=[fails(100, f"{name} failed")] if name != "b" else [Answer()])
     with pytest.raises(SeveralFailed, match=r"a failed.*c failed"):
@@ -88,7 +88,7 @@ def test_R27_GC_goes_on_after_failures_and_tells_them_all(bench: Bench) -> None:
     assert bench.order() == ["a GC", "b GC", "c GC"]
 
 
-def test_R27_GC_is_not_run_where_the_list_forbids_it_and_older_plugins_have_nothing_to_say(bench: Bench) -> None:
+def test_R27_L22_GC_is_not_run_where_the_list_forbids_it_and_older_plugins_have_nothing_to_say(bench: Bench) -> None:
     bench.plugins.write("a", GC=[fails(1, "config version does not allow GC")])
     bench.cni().gc(bench.attachment("a", text=GC | {"disableGC": True}).network, ())
     bench.cni().gc(bench.attachment("a").network, ())

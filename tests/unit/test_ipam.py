@@ -82,7 +82,7 @@ def refused(lease: ipam.Lease) -> CniError:
     return caught.value
 
 
-def test_p21_the_delegate_gets_the_whole_environment_and_configuration(plugins: Scripted) -> None:
+def test_P21_the_delegate_gets_the_whole_environment_and_configuration(plugins: Scripted) -> None:
     plugins.write("pool", ADD=[says(GIVEN)])
     asked = request(plugins, CNI_NFNL_FD="9")
     lease = ipam.start_add(asked)
@@ -94,7 +94,7 @@ def test_p21_the_delegate_gets_the_whole_environment_and_configuration(plugins: 
 
 
 @pytest.mark.parametrize("interfaces", [[{"name": "not its business"}], [], None])
-def test_p24_a_delegate_has_no_interfaces_whatever_it_says(plugins: Scripted, interfaces: Any) -> None:
+def test_P24_a_delegate_has_no_interfaces_whatever_it_says(plugins: Scripted, interfaces: Any) -> None:
     plugins.write("pool", ADD=[says(GIVEN | {"interfaces": interfaces})])
     assert ipam.start_add(request(plugins)).result() == RESULT
 
@@ -106,7 +106,7 @@ def test_it_stays_in_the_process_group_of_who_asked(plugins: Scripted) -> None:
     assert not plugins.calls()[0].leads_group
 
 
-def test_p21_its_log_goes_to_our_standard_error(plugins: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
+def test_P21_its_log_goes_to_our_standard_error(plugins: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
     plugins.write("pool", ADD=[says(GIVEN, stderr=b"thinking\n")])
     ipam.start_add(request(plugins)).result()
     assert capfd.readouterr() == ("", "thinking\n")
@@ -122,7 +122,7 @@ def test_add_runs_beside_what_comes_next(plugins: Scripted) -> None:
 
 
 @pytest.mark.parametrize("command", ["DEL", "CHECK", "GC", "STATUS"])
-def test_p22_the_other_verbs_are_passed_on_and_their_errors_back(plugins: Scripted, command: str) -> None:
+def test_P22_the_other_verbs_are_passed_on_and_their_errors_back(plugins: Scripted, command: str) -> None:
     plugins.write("pool", **{command: [Answer(), fails(50, "full", "quite")]})
     ipam.delegate(request(plugins, command))
     with pytest.raises(CniError) as caught:
@@ -153,7 +153,7 @@ def test_without_a_delegate_nothing_is_delegated(plugins: Scripted) -> None:
     assert (caught.value.code, caught.value.msg) == (7, "ipam.type: missing")
 
 
-def test_p23_a_delegate_that_fails_is_asked_to_del(plugins: Scripted) -> None:
+def test_P23_a_delegate_that_fails_is_asked_to_del(plugins: Scripted) -> None:
     plugins.write("pool", ADD=[fails(101, "no addresses")])
     error = refused(ipam.Lease(request(plugins)))
     assert (error.code, error.msg) == (101, "no addresses")

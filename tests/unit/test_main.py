@@ -113,7 +113,7 @@ def test_an_invalid_value_is_reported_before_what_is_missing_behind_it() -> None
         ("CNI_IFNAME", "a\u00a0b"),
     ],
 )
-def test_identifiers_are_validated(name: str, value: str) -> None:
+def test_P8_identifiers_are_validated(name: str, value: str) -> None:
     recorder = Recorder()
     error = error_of(recorder.call("ADD", env=ATTACHMENT | {name: value}))
     assert error["code"] == 4
@@ -121,7 +121,7 @@ def test_identifiers_are_validated(name: str, value: str) -> None:
     assert recorder.requests == []
 
 
-def test_a_handler_gets_exactly_what_was_given() -> None:
+def test_P4_a_handler_gets_exactly_what_was_given() -> None:
     recorder = Recorder()
     text = b'{ "cniVersion":"1.0.0","name":"net", "extra": [1] }'
     recorder.call("ADD", text, CNI_ARGS="IP=1.2.3.4;K8S_POD=x", CNI_PATH="/a:/b:", OTHER="kept")
@@ -149,7 +149,7 @@ def test_a_malformed_pair_of_arguments_is_an_error_but_not_for_del(args: str) ->
 # --- order and codes: S1 to S5, S9 ------------------------------------------------------------------------------------
 
 
-def test_s1_unreadable_standard_input_is_an_io_failure() -> None:
+def test_S1_unreadable_standard_input_is_an_io_failure() -> None:
     def unreadable() -> bytes:
         raise OSError(5, "Input/output error")
 
@@ -158,16 +158,16 @@ def test_s1_unreadable_standard_input_is_an_io_failure() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'"x"', b"\xff\xfe"])
-def test_s1_input_that_is_no_json_object_cannot_be_decoded(text: bytes) -> None:
+def test_S1_input_that_is_no_json_object_cannot_be_decoded(text: bytes) -> None:
     assert error_of(Recorder().call("ADD", text))["code"] == 6
 
 
 @pytest.mark.parametrize("name", [None, "", "../x", "a b", 7])
-def test_s1_the_network_name_must_be_valid(name: object) -> None:
+def test_S1_the_network_name_must_be_valid(name: object) -> None:
     assert error_of(Recorder().call("ADD", {"cniVersion": "1.1.0", "name": name}))["code"] == 7
 
 
-def test_s1_every_step_comes_before_the_next() -> None:
+def test_S1_every_step_comes_before_the_next() -> None:
     """A call that is wrong in every way is told of the first; put right, of the next."""
     recorder = Recorder(versions=("1.0.0",))
     env = {"CNI_COMMAND": "CHECK"}
@@ -196,7 +196,7 @@ def test_s1_every_step_comes_before_the_next() -> None:
         ("DEL", "0.1.0", True),
     ],
 )
-def test_s2_a_verb_needs_a_configuration_that_has_it(command: str, version: str, allowed: bool) -> None:
+def test_S2_a_verb_needs_a_configuration_that_has_it(command: str, version: str, allowed: bool) -> None:
     recorder = Recorder()
     outcome = recorder.call(command, config(version))
     if allowed:
@@ -208,14 +208,14 @@ def test_s2_a_verb_needs_a_configuration_that_has_it(command: str, version: str,
         assert recorder.requests == []
 
 
-def test_s2_a_verb_needs_a_plugin_that_is_new_enough() -> None:
+def test_S2_a_verb_needs_a_plugin_that_is_new_enough() -> None:
     recorder = Recorder(versions=("0.4.0", "1.0.0"))
     error = error_of(recorder.call("STATUS", config("1.1.0")))
     assert (error["code"], error["msg"]) == (1, "plugin version does not allow STATUS")
 
 
 @pytest.mark.parametrize("version", ["1.2.0", "1.1", "0.5.0", "9.0.0"])
-def test_s3_p2_the_version_must_be_literally_one_that_the_plugin_speaks(version: str) -> None:
+def test_S3_P2_the_version_must_be_literally_one_that_the_plugin_speaks(version: str) -> None:
     recorder = Recorder()
     error = error_of(recorder.call("ADD", config(version)))
     assert (error["code"], error["msg"]) == (1, "incompatible CNI versions")
@@ -224,17 +224,17 @@ def test_s3_p2_the_version_must_be_literally_one_that_the_plugin_speaks(version:
     assert recorder.requests == []
 
 
-def test_s3_a_configuration_without_a_version_is_one_of_the_first() -> None:
+def test_S3_a_configuration_without_a_version_is_one_of_the_first() -> None:
     assert json.loads(Recorder().call("ADD", {"name": "net"}).stdout)["cniVersion"] == "0.1.0"
     assert error_of(Recorder(versions=("1.0.0",)).call("ADD", {"name": "net"}))["code"] == 1
 
 
 @pytest.mark.parametrize("version", ["one", "1.0.0.0", "1..0", "v1.0.0", "1.0.0-rc1"])
-def test_s4_a_version_that_is_none_cannot_be_decoded(version: str) -> None:
+def test_S4_a_version_that_is_none_cannot_be_decoded(version: str) -> None:
     assert error_of(Recorder().call("CHECK", config(version)))["code"] == 6
 
 
-def test_s5_an_error_with_a_code_is_passed_on_as_it_is() -> None:
+def test_P1_S5_an_error_with_a_code_is_passed_on_as_it_is() -> None:
     outcome = Recorder(error=CniError(11, "come back", "soon")).call("ADD")
     assert error_of(outcome) == {"cniVersion": "1.1.0", "code": 11, "msg": "come back", "details": "soon"}
 
@@ -251,13 +251,13 @@ def test_s5_an_error_with_a_code_is_passed_on_as_it_is() -> None:
         (OSError("plain words"), "plain words"),
     ],
 )
-def test_s5_any_other_failure_is_internal_and_no_traceback_is_printed(error: BaseException, text: str) -> None:
+def test_S5_any_other_failure_is_internal_and_no_traceback_is_printed(error: BaseException, text: str) -> None:
     outcome = Recorder(error=error).call("ADD")
     assert (error_of(outcome)["code"], error_of(outcome)["msg"]) == (999, text)
     assert outcome.stderr == b""
 
 
-def test_s5_a_failure_of_the_kernel_keeps_its_own_words() -> None:
+def test_S5_a_failure_of_the_kernel_keeps_its_own_words() -> None:
     class Refused(OSError):
         def __str__(self) -> str:
             return "Invalid argument (mtu greater than device maximum)"
@@ -277,13 +277,13 @@ def test_what_could_not_be_undone_is_part_of_the_error() -> None:
         assert "not undone: the link" in error_of(Recorder(error=error).call("ADD"))["details"]
 
 
-def test_s9_an_unknown_command_is_named() -> None:
+def test_S9_an_unknown_command_is_named() -> None:
     error = error_of(Recorder().call("FLY"))
     assert (error["code"], error["msg"]) == (4, "unknown CNI_COMMAND: FLY")
     assert error_of(Recorder().call("FLY", b"{"))["code"] == 6, "but standard input is looked at first"
 
 
-def test_s10_keys_match_whatever_their_case() -> None:
+def test_S10_keys_match_whatever_their_case() -> None:
     recorder = Recorder()
     assert recorder.call("ADD", {"CNIVersion": "1.0.0", "NAME": "net"}).exit == 0
     assert recorder.requests[0].version == "1.0.0"
@@ -293,7 +293,7 @@ def test_s10_keys_match_whatever_their_case() -> None:
 
 
 @pytest.mark.parametrize("version", versions.ALL)
-def test_p2_s8_a_result_is_printed_in_the_version_asked_for_with_four_spaces(version: str) -> None:
+def test_P2_S8_a_result_is_printed_in_the_version_asked_for_with_four_spaces(version: str) -> None:
     outcome = Recorder().call("ADD", config(version))
     document = json.loads(outcome.stdout)
     assert outcome.exit == 0
@@ -304,18 +304,18 @@ def test_p2_s8_a_result_is_printed_in_the_version_asked_for_with_four_spaces(ver
 
 
 @pytest.mark.parametrize("command", ["DEL", "CHECK", "GC", "STATUS"])
-def test_p12_the_other_verbs_print_nothing(command: str) -> None:
+def test_P12_the_other_verbs_print_nothing(command: str) -> None:
     assert Recorder().call(command) == Outcome(0)
 
 
 @pytest.mark.parametrize("command", ["GC", "STATUS"])
-def test_s7_a_plugin_without_the_handler_succeeds_after_the_version_check(command: str) -> None:
+def test_S7_a_plugin_without_the_handler_succeeds_after_the_version_check(command: str) -> None:
     recorder = Recorder(gc=None, status=None)
     assert recorder.call(command) == Outcome(0)
     assert error_of(recorder.call(command, config("1.0.0")))["code"] == 1
 
 
-def test_p20_version_needs_nothing_and_reads_nothing() -> None:
+def test_P20_version_needs_nothing_and_reads_nothing() -> None:
     def never() -> bytes:
         raise AssertionError("standard input was read")
 
@@ -349,7 +349,7 @@ def test_the_previous_result_is_converted_whatever_its_version() -> None:
     assert [request.prev_result for request in recorder.requests] == [Result(ips=(Ip(parse_cidr("10.0.0.5/24")),))] * 2
 
 
-def test_p11_del_does_without_a_previous_result_that_is_broken(capfd: pytest.CaptureFixture[str]) -> None:
+def test_P11_del_does_without_a_previous_result_that_is_broken(capfd: pytest.CaptureFixture[str]) -> None:
     recorder = Recorder()
     assert recorder.call("DEL", config("1.0.0", prevResult={"cniVersion": "7.0.0"})).exit == 0
     assert recorder.requests[0].prev_result is None
@@ -369,7 +369,7 @@ OURS = "/proc/self/ns/net"
 
 
 @pytest.mark.parametrize("command", ["ADD", "DEL", "CHECK"])
-def test_s6_a_namespace_that_is_our_own_is_refused_before_anything_is_done(command: str) -> None:
+def test_S6_a_namespace_that_is_our_own_is_refused_before_anything_is_done(command: str) -> None:
     recorder = Recorder()
     error = error_of(recorder.call(command, CNI_NETNS=OURS))
     assert (error["code"], error["msg"]) == (8, "plugin's netns and netns from CNI_NETNS should not be the same")
@@ -377,16 +377,16 @@ def test_s6_a_namespace_that_is_our_own_is_refused_before_anything_is_done(comma
 
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "True"])
-def test_s6_the_guard_can_be_switched_off(value: str) -> None:
+def test_S6_the_guard_can_be_switched_off(value: str) -> None:
     assert Recorder().call("ADD", CNI_NETNS=OURS, CNI_NETNS_OVERRIDE=value).exit == 0
 
 
 @pytest.mark.parametrize("value", ["0", "false", "yes"])
-def test_s6_other_values_do_not_switch_the_guard_off(value: str) -> None:
+def test_S6_other_values_do_not_switch_the_guard_off(value: str) -> None:
     assert error_of(Recorder().call("ADD", CNI_NETNS=OURS, CNI_NETNS_OVERRIDE=value))["code"] == 8
 
 
 @pytest.mark.parametrize("netns", ["/run/netns/none", "/etc/hostname", "/proc/self/ns/mnt"])
-def test_s6_what_is_no_namespace_of_ours_is_left_to_the_handler(netns: str) -> None:
+def test_S6_what_is_no_namespace_of_ours_is_left_to_the_handler(netns: str) -> None:
     assert os.path.exists(netns) or netns.endswith("none")
     assert Recorder().call("ADD", CNI_NETNS=netns).exit == 0

@@ -67,7 +67,7 @@ def test_absent_and_null_give_the_default(document: dict[str, Any]) -> None:
     assert not view.has("k")
 
 
-def test_keys_match_exactly_first_and_else_whatever_their_case() -> None:
+def test_S10_keys_match_exactly_first_and_else_whatever_their_case() -> None:
     view = View({"BANDWIDTH": 1, "bandWidth": 2, "RuntimeConfig": {"x": 3}})
     assert view.get("bandWidth") == 2
     assert view.get("bandwidth") == 1
@@ -150,7 +150,7 @@ def test_a_list_is_read_and_its_plugins_left_alone() -> None:
         ("0.3.1", [], "0.3.1"),
     ],
 )
-def test_r2_the_highest_version_that_both_speak_is_chosen(
+def test_R2_L1_the_highest_version_that_both_speak_is_chosen(
     stated: str | None, offered: list[str] | None, chosen: str
 ) -> None:
     assert network_list(cniVersion=stated, cniVersions=offered).version == chosen
@@ -194,7 +194,7 @@ def test_the_switches_of_a_list_may_be_strings(key: str, value: object, read: bo
         ({"cniVersions": "1.0.0"}, 7, "cniVersions: expected a list"),
     ],
 )
-def test_r1_what_is_wrong_with_a_list_is_said_with_its_source(keys: dict[str, Any], code: int, says: str) -> None:
+def test_R1_L1_L4_what_is_wrong_with_a_list_is_said_with_its_source(keys: dict[str, Any], code: int, says: str) -> None:
     assert refused(lambda: network_list(**keys), code).startswith(f"here: {says}")
 
 

@@ -13,16 +13,16 @@ numbers = st.lists(st.integers(0, 99), min_size=1, max_size=3)
 
 
 @given(numbers)
-def test_missing_parts_are_zero(parts: list[int]) -> None:
+def test_L3_missing_parts_are_zero(parts: list[int]) -> None:
     assert versions.parse(".".join(map(str, parts))) == (*parts, 0, 0)[:3]
 
 
-def test_no_version_is_the_first() -> None:
+def test_L3_no_version_is_the_first() -> None:
     assert versions.parse("") == versions.parse("0.1.0")
 
 
 @pytest.mark.parametrize("text", ["1.0.0.0", "v1", "1.", ".1", "1.-1", "1.0.0-rc", " 1.0", "1.\u0660"])
-def test_what_is_no_version_cannot_be_decoded(text: str) -> None:
+def test_L3_S4_what_is_no_version_cannot_be_decoded(text: str) -> None:
     with pytest.raises(CniError) as caught:
         versions.parse(text)
     assert caught.value.code == 6
