@@ -159,7 +159,7 @@ def without(key: str) -> dict[str, Any]:
         (("odd", "add", "web", "{box}"), PLAIN | {"type": "other"}, "the configuration is for other, not 'odd'"),
         (("odd", "add", "web", "{box}"), without("type") | {"plugins": [BRIDGE]}, "the list has bridge, host-local"),
         (("odd", "add", "web", "{box}"), without("type") | {"plugins": [PLAIN, PLAIN]}, "stands in the list 2 times"),
-        (("odd", "add", "web", "{box}"), '{\n "a": 1,\n}', f"{CONF}:3:1: malformed JSON"),
+        (("odd", "add", "web", "{box}"), '{\n "a": 1,\nb}', f"{CONF}:3:1: malformed JSON"),
         (("odd", "add", "web", "{box}"), "[]", "expected a JSON object"),
         (("odd", "add", "a b", "{box}"), PLAIN, "invalid container ID 'a b'"),
         (("odd", "add", "web", "{box}", "-i", "a/b"), PLAIN, "invalid interface name 'a/b'"),

@@ -86,7 +86,7 @@ def test_any_bytes_are_a_value_or_an_error(source: bytes) -> None:
         ("", 1, 1, "empty text"),
         (" \n ", 2, 2, "empty text"),
         ('{\n  "a": 1\n  "b": 2\n}', 3, 3, "expecting ',' delimiter"),
-        ('{"a": 1,}', 1, 9, "expecting property name"),
+        ('{"a": 1, b}', 1, 10, "expecting property name"),
         ("[1, 2", 1, 6, "expecting ',' delimiter"),
         ("{} {}", 1, 4, "text goes on after the value"),
         ('["\t"]', 1, 3, "invalid control character"),
