@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from _pytest.outcomes import Skipped
+
 from support import cgroups
 from support.machine import Machine
 
@@ -98,7 +99,7 @@ def _prepare(machine: Machine) -> None:
         machine.run("mount", "-t", "tmpfs", "none", f"{cgroups.MOUNT}/unified")
 
 
-class WithoutCni(pytest.skip.Exception):
+class WithoutCni(Skipped):
     """This podman was built without the CNI backend, as distributions do since its version 5. Skips a test."""
 
 
