@@ -158,14 +158,17 @@ class Chain:
                     failures.append(error)
         return failures
 
-    def delete(self, force: bool) -> None:
-        """DEL for every plugin, last one first. Raises NotFound, PluginError; by force SeveralFailed, at the end."""
+    def delete(self, force: bool, last: bool = True) -> None:
+        """DEL for every plugin, last one first. Raises NotFound, PluginError; by force SeveralFailed, at the end.
+
+        Unless this is the `last` version there is, a plugin that does not speak it is no failure to go on from.
+        """
         failures: list[MinirtError] = []
         for plugin in reversed(self._attachment.network.plugins):
             try:
                 self._ask("DEL", plugin)
             except MinirtError as error:
-                if not force:
+                if not force or (incompatible(error) and not last):
                     raise
                 failures.append(error)
         if failures:

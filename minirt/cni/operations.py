@@ -104,7 +104,8 @@ class Cni:
 
         `begin` is called when nobody else can add or delete for the container any more, and may raise to have nothing
         done; `keep` is told each new result. Each is tried, whatever becomes of the others; one that cannot be added
-        again is left out, and may be renewed later. Raises as `add`.
+        again is left out, and may be renewed later. Raises as `add`. A plugin that fails on DEL, as some do when they
+        miss what they have made, is only told of where ADD fails too.
         """
         for attachment in attachments:
             request.validate(attachment)
@@ -112,14 +113,23 @@ class Cni:
         with self._container(attachments), NftSocket() as shared:
             begin()
             for attachment in attachments:
-                try:
-                    # Alone: nobody shall be given the address meanwhile.
-                    with self._locks.network(attachment.network.name, alone=True):
-                        self._delete(attachment, False, shared)
+                # Alone: nobody shall be given the address meanwhile.
+                with self._locks.network(attachment.network.name, alone=True):
+                    left = self._delete_by_force(attachment, shared)
+                    try:
                         keep(attachment, self._add_alone(attachment, shared))
-                except MinirtError as error:
-                    failures.append(error)
+                    except MinirtError as error:
+                        _note(error, left)
+                        failures.append(error)
         _raise(failures, "networks could not be joined again")
+
+    def _delete_by_force(self, attachment: Attachment, shared: NftSocket) -> Sequence[MinirtError]:
+        """What failed on the way."""
+        try:
+            self._delete(attachment, True, shared)
+        except SeveralFailed as failed:
+            return failed.errors
+        return ()
 
     def _add(self, attachment: Attachment, shared: NftSocket) -> Result:
         network = attachment.network
@@ -205,7 +215,7 @@ class Cni:
 
         def attempt(version: str) -> None:
             chain = Chain(self._caller, attachment, version, shared, self._cached_result(entry, version))
-            chain.delete(force and version == offered[-1])
+            chain.delete(force, last=version == offered[-1])
 
         try:
             _negotiate(offered, attempt)
