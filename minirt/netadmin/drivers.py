@@ -139,15 +139,15 @@ def check(spec: NetworkSpec, ipv6: bool) -> None:
             f"--subnet, --ip-range and --ipv6 are of no use with --ipam-driver {spec.ipam}",
             f"it is {HOST_LOCAL} that gives addresses out of a subnet",
         )
-    if spec.gateways and (spec.ipam != STATIC or _is_router(spec)):
+    if spec.gateways and (spec.ipam != STATIC or is_router(spec)):
         raise UsageError("--gateway needs a --subnet that it is in")
-    if "ipMasq" in spec.options and not _is_router(spec):
+    if "ipMasq" in spec.options and not is_router(spec):
         raise UsageError("-o masquerade= is for a network that the host routes for, and this one it does not")
 
 
 def document(spec: NetworkSpec, created: str) -> dict[str, Any]:
     """The list. `created` is when, for those who ask later."""
-    routed = _is_router(spec)
+    routed = is_router(spec)
     main: dict[str, Any] = {"type": spec.driver} | dict(spec.options)
     if spec.driver == "bridge" and routed:
         main |= {"isDefaultGateway": True, "hairpinMode": True}
@@ -163,7 +163,7 @@ def document(spec: NetworkSpec, created: str) -> dict[str, Any]:
     return {**VERSIONS, "name": spec.name, MARK: mark, "plugins": plugins}
 
 
-def _is_router(spec: NetworkSpec) -> bool:
+def is_router(spec: NetworkSpec) -> bool:
     """Whether the host routes for this very network."""
     return DRIVERS[spec.driver].routed and spec.ipam in (HOST_LOCAL, STATIC) and not spec.internal
 

@@ -10,8 +10,9 @@ from cni_plugins.spec.names import MAX_IFNAME
 from cni_plugins.spec.record import replace
 from minirt.errors import Conflict
 from minirt.netadmin import subnets
-from minirt.netadmin.drivers import DRIVERS, HOST_LOCAL
+from minirt.netadmin.drivers import DRIVERS, HOST_LOCAL, is_router
 from minirt.netadmin.spec import Subnet
+from minirt.netadmin.subnets import overlap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,11 +73,22 @@ def _bridge(spec: NetworkSpec, networks: Sequence[NetworkList], host: Host, forc
     asked = str(spec.options.get(BRIDGE, ""))
     if not asked:
         return next(name for name in _names(spec.name) if name not in taken and _is_free(name, spec, host))
-    if host.links.get(asked, BRIDGE) != BRIDGE:
-        raise Conflict(f"link {asked} exists and is not a bridge", "choose another name")
     if asked in taken and not force:
         raise Conflict(f"bridge {asked} belongs to network {taken[asked]!r}", _ANYWAY)
+    _refuse_link(asked, spec, host)
     return asked
+
+
+def _refuse_link(asked: str, spec: NetworkSpec, host: Host) -> None:
+    """Raises Conflict for a link of this name that the bridge plugin would refuse."""
+    if host.links.get(asked, BRIDGE) != BRIDGE:
+        raise Conflict(f"link {asked} exists and is not a bridge", "choose another name")
+    for other in _others(asked, spec, host) if is_router(spec) else ():
+        if any(subnet.cidr.family == other.family == 4 or overlap(subnet.cidr, other) for subnet in spec.subnets):
+            raise Conflict(
+                f"bridge {asked} has the address {other}, and the gateway would be another",
+                f"--subnet {other.network} --gateway {other.address} makes a network of what it has",
+            )
 
 
 def _names(network: str) -> Iterator[str]:
@@ -88,11 +100,14 @@ def _names(network: str) -> Iterator[str]:
 
 
 def _is_free(name: str, spec: NetworkSpec, host: Host) -> bool:
-    """No such link; or a bridge that an earlier network of this name has left, if it has no other address than ours:
-    the bridge plugin takes no address away."""
-    if name not in host.links:
-        return True
-    gateways = {Cidr(subnet.gateway or subnet.cidr.first.plus(1), subnet.cidr.length) for subnet in spec.subnets}
-    return host.links[name] == BRIDGE and gateways.issuperset(
-        claim.cidr for claim in host.addresses if claim.link == name
-    )
+    """No such link; or a bridge that an earlier network of this name has left, with no other address than ours."""
+    return name not in host.links or (host.links[name] == BRIDGE and not _others(name, spec, host))
+
+
+def _others(bridge: str, spec: NetworkSpec, host: Host) -> list[Cidr]:
+    """The addresses of a bridge that are not to be its gateway's: the plugin adds its own and takes none away."""
+    gateways = [
+        Cidr(subnet.gateway or subnet.cidr.first.plus(1), subnet.cidr.length)
+        for subnet in (spec.subnets if is_router(spec) else ())
+    ]
+    return [claim.cidr for claim in host.addresses if claim.link == bridge and claim.cidr not in gateways]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cni_plugins.spec.config import View
 from cni_plugins.spec.errors import CniError
-from cni_plugins.spec.ip import BITS, Address, Cidr, parse_network
+from cni_plugins.spec.ip import Address, Cidr, parse_network
 from cni_plugins.spec.record import record
 from minirt.errors import Conflict
 
@@ -60,11 +60,15 @@ def collision(subnets: Iterable[Cidr], claims: Iterable[Claim]) -> tuple[Cidr, C
 def free4(claims: Iterable[Claim]) -> Cidr:
     """The first free /24. Raises Conflict."""
     known = list(claims)
-    step = 1 << (BITS[4] - _LENGTH)
     for pool in _POOLS:
-        for value in range(pool.first.value, pool.last.value + 1, step):
-            if not collision((found := Cidr(Address(4, value), _LENGTH),), known):
+        found = Cidr(pool.first, _LENGTH)
+        while found.first in pool:
+            hit = collision((found,), known)
+            if hit is None:
                 return found
+            # The next one is behind whichever of the two is larger.
+            behind = max(found.last.value, hit[1].cidr.last.value)
+            found = Cidr(Address(4, behind + 1), _LENGTH).network
     raise Conflict(f"no /{_LENGTH} is free in {', '.join(map(str, _POOLS))}", "say which --subnet to take")
 
 
