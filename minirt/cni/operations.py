@@ -109,6 +109,8 @@ class Cni:
         """
         for attachment in attachments:
             request.validate(attachment)
+            for plugin in attachment.network.plugins:
+                self._caller.find(plugin)
         failures: list[MinirtError] = []
         with self._container(attachments), NftSocket() as shared:
             begin()

@@ -17,7 +17,7 @@ from cni_plugins.spec.record import replace
 from cni_plugins.spec.result import Result
 from minirt.cni.chain import SeveralFailed
 from minirt.cni.request import Attachment
-from minirt.errors import ConfigError, Conflict, PluginError
+from minirt.errors import ConfigError, Conflict, NotFound, PluginError
 
 WISHES = {"plugins": [{"type": "a", "capabilities": {"ips": True}}, {"type": "b"}]}
 
@@ -76,6 +76,8 @@ def test_nothing_is_done_when_there_is_no_reason_any_more_or_no_way(bench: Bench
         renew(bench, attachment, begin=gone)
     with pytest.raises(ConfigError, match="does not take ips"):
         renew(bench, replace(attachment, capability_args={"ips": ["10.1.0.3/24"]}))
+    with pytest.raises(NotFound, match="missing"):
+        renew(bench, attachment, bench.attachment("missing", ifname="eth1"))
     assert bench.order() == [] and bench.cached() == ["net-c1-eth0"]
 
 
