@@ -31,7 +31,7 @@ from minirt.child import Child
 from minirt.errors import KernelRefused
 from minirt.kernel import KernelStep, namespace_hint
 from minirt.namespaces import open_network
-from minirt.process import Command, Process, execute, settle
+from minirt.process import Process, execute, settle
 from minirt.rootfs import Rootfs
 
 TYPE_CHECKING = False
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from cni_plugins.spec.steps import Step
     from minirt.child import Channel
 
+# As unshare(1) calls them, as /proc/self/ns does, and as the kernel does.
 _NAMESPACES = (
-    ("mount", sys.CLONE_NEWNS),
-    ("uts", sys.CLONE_NEWUTS),
-    ("ipc", sys.CLONE_NEWIPC),
-    ("cgroup", sys.CLONE_NEWCGROUP),
+    ("mount", "mnt", sys.CLONE_NEWNS),
+    ("uts", "uts", sys.CLONE_NEWUTS),
+    ("ipc", "ipc", sys.CLONE_NEWIPC),
+    ("cgroup", "cgroup", sys.CLONE_NEWCGROUP),
 )
 
 
@@ -82,14 +83,14 @@ class Unshare(KernelStep):
     """New namespaces for this process; the pid namespace is there since its birth."""
 
     def describe(self) -> str:
-        return f"unshare {' '.join(f'--{kind}' for kind, _ in _NAMESPACES)}"
+        return f"unshare {' '.join(f'--{kind}' for kind, _, _ in _NAMESPACES)}"
 
     def change(self) -> None:
-        for kind, flag in _NAMESPACES:
+        for kind, name, flag in _NAMESPACES:
             try:
                 sys.unshare(flag)
             except OSError as error:
-                raise KernelRefused(f"unshare --{kind}", error, namespace_hint(error, kind)) from error
+                raise KernelRefused(f"unshare --{kind}", error, namespace_hint(error, name)) from error
 
 
 @record
@@ -138,8 +139,9 @@ def launch(
     group = spec.cgroup.open()
 
     def prepare(channel: Channel) -> None:
-        Plan(watch).do(*todo)
-        finish(channel, spec.process, streams, console=True)
+        plan = Plan(watch)
+        plan.do(*todo)
+        finish(channel, spec.process, streams, plan, console=True)
 
     try:
         return Child.start(prepare, streams, sys.CLONE_NEWPID, group)
@@ -148,7 +150,9 @@ def launch(
             os.close(group)
 
 
-def finish(channel: Channel, process: Process, streams: tuple[int, int, int], console: bool = False) -> None:
+def finish(
+    channel: Channel, process: Process, streams: tuple[int, int, int], plan: Plan, console: bool = False
+) -> None:
     """From the container's root to the workload: its terminal or streams, its user, the word to go, its program."""
     master = -1
     if process.terminal:
@@ -159,17 +163,16 @@ def finish(channel: Channel, process: Process, streams: tuple[int, int, int], co
             tty.be_console(slave)
         tty.take(slave)
         streams = (slave, slave, slave)
-    command = _dressed(process, streams)
+    _place(streams)
+    # Pipes and terminals of ours are the user's to open again through /dev/stdout; files of the caller are not.
+    owned = tuple(fd for fd in range(3) if process.terminal or stat.S_ISFIFO(os.fstat(fd).st_mode))
+    command = settle(process, owned, plan)
     channel.ready(master)
     execute(command)
 
 
-def _dressed(process: Process, streams: tuple[int, int, int]) -> Command:
-    # Copies first: one of the three may stand where another is to go.
-    copies = [os.dup(fd) for fd in streams]
-    for number, fd in enumerate(copies):
+def _place(streams: tuple[int, int, int]) -> None:
+    """Make them standard input, output and error. One of them may stand where another is to go: copies come first."""
+    for number, fd in enumerate([os.dup(fd) for fd in streams]):
         os.dup2(fd, number)
         os.close(fd)
-    # Pipes and terminals of ours are the user's to open again through /dev/stdout; files of the caller are not.
-    owned = tuple(fd for fd in range(3) if process.terminal or stat.S_ISFIFO(os.fstat(fd).st_mode))
-    return settle(process, owned)

@@ -56,9 +56,10 @@ def execute(
     group = cgroup.open()
 
     def prepare(channel: Channel) -> None:
-        Plan().do(*cgroup.join())
+        plan = Plan()
+        plan.do(*cgroup.join())
         _enter(pidfd, _ALL)
-        finish(channel, process, streams)
+        finish(channel, process, streams, plan)
 
     try:
         child = _start_inside(pidfd, prepare, streams, group)

@@ -20,9 +20,9 @@ class KernelStep(Step):
     def change(self) -> None:
         raise NotImplementedError
 
-    def hint(self, _error: OSError) -> str:
+    def hint(self, error: OSError) -> str:
         """What a person can do about `error`; empty when nothing is known."""
-        return ""
+        return "minirt needs Linux 5.12 or newer" if error.errno == ENOSYS else ""
 
 
 def namespace_hint(error: OSError, kind: str) -> str:

@@ -177,7 +177,7 @@ class Mount(KernelStep):
             return "the kernel's reason is the last line of 'dmesg'; with --rootfs no overlay is needed"
         if error.errno == EPERM:
             return "this needs root with CAP_SYS_ADMIN, which some containers and sandboxes withhold"
-        return ""
+        return KernelStep.hint(self, error)
 
 
 @record

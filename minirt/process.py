@@ -1,6 +1,6 @@
 """The last steps of a process before it becomes the workload, the same for process 1 and for `exec`.
 
-They run inside the container, as root until `become`, and read nothing of the host any more: a module imported here
+They run inside the container, as root until `Become`, and read nothing of the host any more: a module imported here
 would come from the container's files, with the host's rights. Order matters: bounding set, groups, user, capabilities
 (capabilities(7)); the command is looked up as the user who is to execute it.
 """
@@ -14,10 +14,13 @@ from errno import EACCES, EINVAL, ELOOP, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM
 from cni_plugins.spec.record import record
 from minirt import caps, sys, user
 from minirt.errors import CommandNotExecutable, CommandNotFound, SetupFailed, because
+from minirt.kernel import KernelStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+
+    from cni_plugins.spec.steps import Plan
 else:
     import _signal
 
@@ -78,18 +81,18 @@ def reset() -> None:
             raise
 
 
-def settle(process: Process, owned: tuple[int, ...]) -> Command:
+def settle(process: Process, owned: tuple[int, ...], plan: Plan) -> Command:
     """Become the user of `process` in its directory, without the rights it must not have; find its command.
 
     `owned` are descriptors of ours that the user is to own: the workload's terminal, or pipes to us. Raises UsageError,
-    NotFound (the user), CommandNotFound, CommandNotExecutable, SetupFailed, OSError.
+    NotFound (the user), CommandNotFound, CommandNotExecutable, SetupFailed, KernelRefused, OSError.
     """
     person = user.resolve(process.user, user.read(user.PASSWD), user.read(user.GROUP))
     if person.uid:
         for fd in owned:
             os.fchown(fd, person.uid, -1)
     late = not _enter(process.cwd)
-    _become(person)
+    plan.do(Become(person))
     if late and not _enter(process.cwd):
         raise SetupFailed(f"working directory {process.cwd!r}: permission denied")
     env = environment(process.env, os.uname().nodename, person.home, process.terminal)
@@ -112,15 +115,32 @@ def _enter(path: str) -> bool:
     return True
 
 
-def _become(person: user.User) -> None:
-    kept = caps.mask(caps.DEFAULT)
-    caps.bound(kept)
-    os.setgroups(person.groups)
-    os.setresgid(person.gid, person.gid, person.gid)
-    os.setresuid(person.uid, person.uid, person.uid)
-    caps.keep(kept)
-    caps.conceal()  # a change of user or of rights sets both anew
-    caps.die_with_parent(_signal.SIGKILL)
+@record
+class Become(KernelStep):
+    """This process as another user, without the rights that no process of a container may have."""
+
+    person: user.User
+
+    def describe(self) -> str:
+        ids = f"--reuid={self.person.uid} --regid={self.person.gid}"
+        groups = f"--groups={','.join(map(str, self.person.groups))}" if self.person.groups else "--clear-groups"
+        kept = ",".join(f"+{name.lower()}" for name in caps.DEFAULT)
+        return f"setpriv {ids} {groups} --inh-caps=-all --bounding-set=-all,{kept} --no-new-privs"
+
+    def change(self) -> None:
+        kept = caps.mask(caps.DEFAULT)
+        caps.bound(kept)
+        os.setgroups(self.person.groups)
+        os.setresgid(*[self.person.gid] * 3)
+        os.setresuid(*[self.person.uid] * 3)
+        caps.keep(kept)
+        caps.conceal()  # a change of user or of rights sets both anew
+        caps.die_with_parent(_signal.SIGKILL)
+
+    def hint(self, error: OSError) -> str:
+        if error.errno == EPERM:
+            return "this needs root with CAP_SETUID, CAP_SETGID and CAP_SETPCAP, which some sandboxes withhold"
+        return KernelStep.hint(self, error)
 
 
 def find(name: str, path: str) -> str:

@@ -72,8 +72,11 @@ def read(path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return b""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return b""
     with open(fd, "rb") as file:
-        return file.read(_LONGEST_FILE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        return file.read(_LONGEST_FILE)
 
 
 def _number(text: str) -> int | None:
