@@ -109,6 +109,14 @@ def test_L23_GC_first_deletes_what_only_the_cache_remembers(bench: Bench) -> Non
     assert bench.cached() == ["net-c1-eth1", "other-c1-eth0"]
 
 
+def test_R28_DEL_is_due_after_GC_as_before(bench: Bench) -> None:
+    attachment = bench.added("a", "b", text=GC)
+    bench.cni().gc(attachment.network, [("c1", "eth0")])
+    assert bench.order() == ["a GC", "b GC"] and bench.cached() == ["net-c1-eth0"]
+    bench.cni().delete(attachment)
+    assert bench.order()[2:] == ["b DEL", "a DEL"] and bench.cached() == []
+
+
 def test_R12_GC_takes_a_container_that_is_busy_to_be_alive(bench: Bench) -> None:
     bench.added("a", text=GC)
     with Locks(str(bench.folder / "lock")).container("c1"):
