@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.command import Command, bridge, serving
 from support.machine import Machine
+from support.world import add_world
 
 SERVER = ("host", "python3", "-m", "http.server", "-d", "/usr/share/doc", "--bind", "::", "80")
 PING = ("busybox", "ping", "-c1", "-W2")
@@ -15,18 +16,8 @@ PING = ("busybox", "ping", "-c1", "-W2")
 
 @pytest.fixture
 def outside(machine: Machine) -> str:
-    """Another host: the namespace `world` at 192.0.2.2 and 2001:db8::2, this machine being its router."""
-    machine.netns("world")
-    machine.run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "eth0", "netns", "world")
-    machine.leaves("link uplink", "address * dev uplink", "in netns world: *", "route * uplink")
-    machine.run("ip", "-n", "world", "link", "set", "lo", "up")
-    for family, here, there in (("-4", "192.0.2.1/24", "192.0.2.2/24"), ("-6", "2001:db8::1/64", "2001:db8::2/64")):
-        nodad = ("nodad",) if family == "-6" else ()
-        machine.run("ip", family, "addr", "add", here, "dev", "uplink", *nodad)
-        machine.run("ip", "-n", "world", family, "addr", "add", there, "dev", "eth0", *nodad)
-    machine.run("ip", "link", "set", "uplink", "up")
-    machine.run("ip", "-n", "world", "link", "set", "eth0", "up")
-    return "world"
+    """Another host, at 192.0.2.2 and 2001:db8::2."""
+    return add_world(machine)
 
 
 @pytest.mark.usefixtures("outside")
