@@ -234,7 +234,7 @@ class Store:
         except OSError:
             pass  # no such name: it may be an id
         if not _HEX.issuperset(reference):
-            raise NotFound(f"no container {reference!r}", "'minirt ps -a' lists them")
+            return self._nameless(reference)
         matches = [container_id for container_id in self.ids() if container_id.startswith(reference)]
         if len(matches) > 1:
             raise UsageError(
@@ -242,6 +242,13 @@ class Store:
                 f"one of {', '.join(sorted(match[:SHORT] for match in matches))}",
             )
         return self.load(matches[0] if matches else reference)
+
+    def _nameless(self, name: str) -> Record:
+        """The container that was called `name`, when a removal was interrupted behind giving the name back."""
+        for record in self.all(lambda _damaged: None):
+            if record.spec.name == name:
+                return record
+        raise NotFound(f"no container {name!r}", "'minirt ps -a' lists them")
 
     def remove(self, record: Record) -> None:
         """Forget the container: the name first, so that nobody finds a half-removed one."""

@@ -47,6 +47,15 @@ def test_a_container_is_found_by_name_id_and_unique_prefix(store: Store) -> None
             store.find(reference)
 
 
+def test_a_container_whose_removal_was_interrupted_is_found_by_its_name(store: Store) -> None:
+    web = store.create(WEB)[0]
+    os.unlink(f"{store.names}/web")  # the first thing that a removal does
+    assert store.find("web") == web
+    store.remove(web)
+    with pytest.raises(NotFound):
+        store.find("web")
+
+
 def test_an_ambiguous_prefix_names_the_candidates(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = [b"\xab" * 31 + b"\x01", b"\xab" * 31 + b"\x02"]
     monkeypatch.setattr(os, "urandom", lambda _count: drawn.pop())
