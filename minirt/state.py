@@ -13,7 +13,7 @@ import time
 from cni_plugins.spec.record import record, replace
 from minirt import files
 from minirt.errors import Conflict, Damaged, NotFound, UsageError
-from minirt.spec import ContainerSpec
+from minirt.spec import HOST, ContainerSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class Record:
     def name(self) -> str:
         return self.spec.name or self.short
 
+    @property
+    def hostname(self) -> str:
+        spec = self.spec
+        return spec.hostname or (os.uname().nodename if spec.network_mode == HOST else self.short)
+
     def to_json(self) -> dict[str, Any]:
         return self.__dict__ | {
             "spec": self.spec.to_json(),
@@ -110,6 +115,23 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def open_first(record: Record) -> int:
+    """A descriptor (pidfd_open(2)) for the container's first process, which names it for good; -1 when it is gone.
+
+    Opened before it is looked at: what has the pid then is what the descriptor means.
+    """
+    if not record.pid_start or record.boot_id != boot_id():
+        return -1
+    try:
+        pidfd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return -1
+    if start_time(record.pid) == record.pid_start:
+        return pidfd
+    os.close(pidfd)
+    return -1
+
+
 class Store:
     """All containers of this host. Paths of a container are `path(id, name-of-file)`."""
 
@@ -141,6 +163,7 @@ class Store:
         try:
             files.write_json(f"{aside}/record.json", record.to_json())
             lock = files.Lock(f"{aside}/lock")
+            lock.make()
             lock.take()
             os.rename(aside, self.path(record.id))
         except BaseException:
@@ -245,16 +268,19 @@ class Store:
 
     def _nameless(self, name: str) -> Record:
         """The container that was called `name`, when a removal was interrupted behind giving the name back."""
-        for record in self.all(lambda _damaged: None):
-            if record.spec.name == name:
-                return record
+        for found in self.all(lambda _damaged: None):
+            if found.spec.name == name:
+                return found
         raise NotFound(f"no container {name!r}", "'minirt ps -a' lists them")
 
     def remove(self, record: Record) -> None:
         """Forget the container: the name first, so that nobody finds a half-removed one."""
         if record.spec.name:
             files.missing_ok(os.unlink, f"{self.names}/{record.spec.name}")
-        _delete(self.path(record.id))
+        # Aside first: what vanishes at once cannot be met half-removed, nor come to life again under somebody's lock.
+        aside = f"{self.containers}/{_ASIDE}{record.id}"
+        os.rename(self.path(record.id), aside)
+        _delete(aside)
 
 
 def _damaged(container_id: str, problem: str) -> Damaged:
@@ -275,7 +301,6 @@ def _sweep(aside: str) -> None:
 
 
 def _delete(folder: str) -> None:
-    # The record goes last: as long as it is there, whoever is killed in between has left a container that can be found.
-    for name in sorted(os.listdir(folder), key="record.json".__eq__):
+    for name in os.listdir(folder):
         files.missing_ok(os.unlink, os.path.join(folder, name))
-    os.rmdir(folder)
+    files.missing_ok(os.rmdir, folder)  # `ps` may be sweeping it
