@@ -14,7 +14,8 @@
       go() <-------------------- failure --   exit
 
 The channel is a pair of sequenced-packet sockets, one message a packet. A failure crosses it by kind and is raised
-again in the parent, as itself. When the parent dies, the kernel kills the child, and the channel ends while it waits.
+again in the parent, as itself. When the parent dies, the channel ends for a child that waits; one that has got its
+word is killed by the kernel.
 """
 
 from __future__ import annotations
@@ -152,7 +153,6 @@ def _run(channel: Channel, prepare: Callable[[Channel], None], kept: Iterable[in
         gc.disable()
         reset()
         caps.conceal()
-        caps.die_with_parent(_signal.SIGKILL)
         _close_others({channel.fileno(), *kept})
         os.setsid()
         prepare(channel)

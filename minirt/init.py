@@ -4,17 +4,18 @@
     namespaces.network_steps, cgroup.steps
     launch
       clone3: new pid namespace, v2 cgroup ----->  signals, mask and descriptors as a program expects them
-                                                   untraceable; dies with its parent; leads a session of its own
+                                                   untraceable; leads a session of its own
     CNI ADD for each network,                      joins the v1 cgroup, the pinned network namespace;
     in the namespace that is pinned                  leaves mount, uts, ipc and cgroup namespaces for new ones
-    already, while process 1                       builds the root, becomes it, hides the host's (rootfs.py)
-    prepares itself                                sets the host name; opens the terminal
-    writes /etc/hosts and others, in               looks up user, directory, command; drops rights (process.py)
-    place: their files are mounted
+    already, while process 1                       sets the host name
+    prepares itself                                builds the root, becomes it, hides the host's (rootfs.py)
+                                                   opens the terminal
+    writes /etc/hosts and others, in               looks up user and directory; drops rights, and from here on
+    place: their files are mounted                   dies with its parent; looks up the command (process.py)
     wait_ready <------------- ready, terminal ---  waits
     go ----------------------------------- go -->  execve
 
-The messages are child.py's. The set-up takes some 2 ms and hides behind ADD; it is the same when there is no network
+The messages are child.py's. The set-up takes some 4 ms and hides behind ADD; it is the same when there is no network
 to add. Every failure of process 1 is known before `go`, but for those of execve itself.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -91,13 +92,15 @@ def test_no_descriptor_of_the_runtime_survives() -> None:
 
 
 def test_a_lock_of_the_parent_is_not_held_on_by_process_1(tmp_path: Path) -> None:
-    import fcntl
-
     holder = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    with box.running(), open(tmp_path / "lock") as other:
+    with box.prepared():
+        child = init.launch(box.spec("true"))
+        child.wait_ready()
         os.close(holder)
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(tmp_path / "lock") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child.kill()
 
 
 def test_the_environment_is_what_docker_gives_and_what_is_asked() -> None:
@@ -126,14 +129,15 @@ def test_when_process_1_ends_so_does_all_it_started(machine: Machine) -> None:
         assert "sleep 7" not in machine.run("ps", "-A", "-o", "args").stdout
 
 
-def test_when_its_parent_dies_process_1_does() -> None:
-    """Before the word and after it."""
+@pytest.mark.parametrize("user", ["", "1000"])
+def test_when_its_parent_dies_process_1_does(user: str) -> None:
+    """Before the word and after it; a change of user makes the kernel forget that it should."""
     for go in (False, True):
         with box.prepared():
             read, write = os.pipe()
             parent = os.fork()
             if not parent:
-                child = init.launch(box.spec("sleep", "73"))
+                child = init.launch(box.spec("sleep", "73", user=user))
                 child.wait_ready()
                 if go:
                     child.go()
@@ -300,8 +304,10 @@ def test_our_own_interpreter_cannot_be_executed_in_the_container(tmp_path: Path,
     script(tmp_path / "again", "#!/v/link\n")
     (tmp_path / "link").symlink_to("/proc/self/exe")
     for name in ("/v/x", "/v/link", "/proc/self/exe"):
-        with pytest.raises(CommandNotExecutable, match="program of the host"):
-            box.run(name, volumes=(Volume(str(tmp_path), "/v"),))
+        with box.prepared():
+            child = init.launch(box.spec(name, volumes=(Volume(str(tmp_path), "/v"),)))
+            with pytest.raises(CommandNotExecutable, match="program of the host"):
+                child.wait_ready()
 
 
 def test_code_in_the_image_does_not_run_in_our_process(tmp_path: Path) -> None:
