@@ -92,7 +92,7 @@ class Place:
             for words in ("addr show", "route show table all", "-6 route show table all"):
                 shown.append(self.machine.run("ip", "-j", "-d", "-n", name, *words.split()).stdout)
         return [
-            re.sub(r'"(ifindex|link_index|link_netnsid|pref\w*|\w*_timer|valid\w*)":-?[\d.]+,?', "", text)
+            re.sub(r'"(ifindex|link_index|link_netnsid|pref\w*|\w*_timer|valid\w*|fdb_n_learned)":-?[\d.]+,?', "", text)
             for text in shown
         ]
 
