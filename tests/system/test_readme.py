@@ -19,7 +19,7 @@ def commands(block: str) -> list[str]:
 
 def prepare(minirt: Command, block: str) -> None:
     """The networks that a block names, and the leave to have them."""
-    minirt.machine.leaves("link cni*", "address * dev cni*", "file /opt/cni/bin/*")
+    minirt.machine.leaves("link cni*", "address * dev cni*", "file /opt/cni/bin/*", "directory /etc/cni/net.d")
     for name, subnet in (("blue", "10.10.0.0/24"), ("green", "10.20.0.0/24")):
         if f"--network {name}" in block:
             minirt.network(name, bridge(f"cni-{name}", subnet))
