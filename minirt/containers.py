@@ -22,7 +22,7 @@ from minirt.monitor import in_background
 from minirt.process import Process
 from minirt.sandbox import Sandbox
 from minirt.signals import signal
-from minirt.state import EXITED, RUNNING, boot_id, start_time
+from minirt.state import EXITED, RUNNING, boot_id, open_first
 from minirt.streams import Streams
 from minirt.supervise import deaf, forwarding, interrupting, until_end
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 LOST = 255  # the exit code of a workload whose end nobody saw
+_SOON = 2.0  # seconds in which those who waited for a container's end have seen it
 _LOOK_AGAIN = 0.05  # seconds between looks at a container that somebody is busy with
 
 
@@ -111,10 +112,13 @@ class Containers:
             return record
 
     def _alone(self, record: Record) -> Lock:
-        """Its lock, for a block. Raises NotFound when it has been removed."""
-        if not os.path.isdir(self.store.path(record.id)):
-            raise NotFound(f"no container {record.name!r}", "it has just been removed")
-        return self.store.lock(record)
+        """Its lock, taken, for a block. Raises NotFound when it has just been removed."""
+        lock = self.store.lock(record)
+        try:
+            lock.take()
+        except FileNotFoundError:
+            raise NotFound(f"no container {record.name!r}", "it has just been removed") from None
+        return lock
 
     # --- from nothing to an end --------------------------------------------------------------------------------------
 
@@ -144,9 +148,8 @@ class Containers:
 
     def start(self, reference: str) -> int:
         """Run a container that has stopped again, in the foreground; its exit code."""
-        record, _lock = self._take_stopped(reference)
-        streams.check(record.spec)
-        return self._live(record)
+        streams.check(self.find(reference).spec)
+        return self._live(self._take_stopped(reference)[0])
 
     def start_detached(self, reference: str) -> None:
         """Run a container that has stopped again, in the background; one that runs is no error."""
@@ -157,16 +160,25 @@ class Containers:
         """A container that does not run, and its lock. Raises Conflict when it runs, or cannot be disconnected."""
         record = self.find(reference)
         lock = self.store.lock(record)
-        if record.status == RUNNING or not lock.take(wait=False):
-            raise Conflict(f"container {reference!r} is running")
-        box = Sandbox(self.store, self._cni, self.store.load(record.id))
-        box.down()  # nothing, unless a DEL failed at the end of its earlier life
-        return box.record, lock
+        deadline = time.monotonic() + _SOON
+        while record.status == RUNNING or not lock.take(wait=False):  # those who waited for its end hold it, too
+            if record.status == RUNNING or time.monotonic() > deadline:
+                raise Conflict(f"container {reference!r} is running")
+            time.sleep(_LOOK_AGAIN)
+        try:
+            box = Sandbox(self.store, self._cni, self.store.load(record.id))
+            box.down()  # nothing, unless a DEL failed at the end of its earlier life
+            return box.record, lock
+        except BaseException:
+            lock.release()
+            raise
 
     def _leave_behind(self, record: Record, lock: Lock) -> str:
         """Let a process of its own see the container through; returns its id when the workload has been started."""
-        in_background(lambda report: self._begin(record, report, lock.fd), self._notice, keep=(lock.fd,))
-        lock.hand_over()
+        try:
+            in_background(lambda report: self._begin(record, report, lock.fd), self._notice, keep=(lock.fd,))
+        finally:
+            lock.hand_over()
         return record.id
 
     def _begin(self, record: Record, report: Report, lock: int) -> NoReturn:
@@ -255,6 +267,8 @@ class Containers:
         pidfd = self._process(self.find(reference))
         try:
             signal.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            raise Conflict(f"container {reference!r} has just ended") from None
         finally:
             os.close(pidfd)
 
@@ -279,15 +293,9 @@ class Containers:
 
     def _process(self, record: Record) -> int:
         """A descriptor for the first process (pidfd_open(2)), which names it for good. Raises Conflict."""
-        if record.status == RUNNING:
-            try:
-                pidfd = os.pidfd_open(record.pid)
-            except ProcessLookupError:
-                pass
-            else:
-                if start_time(record.pid) == record.pid_start:
-                    return pidfd
-                os.close(pidfd)
+        pidfd = open_first(record) if record.status == RUNNING else -1
+        if pidfd >= 0:
+            return pidfd
         raise Conflict(f"container {record.name!r} is not running", f"'minirt start {record.name}' starts it again")
 
     def wait(self, reference: str) -> int:
@@ -324,7 +332,9 @@ class Containers:
         """Take down what can be found without the record: the namespace by its name, attachments in the cache."""
         record = replace(self.store.salvage(container_id), netns=namespaces.path_of(container_id))
         self.store.note_guests(record)
-        with self.store.lock(record):
+        lock = self.store.lock(record)
+        lock.make()
+        with lock:
             try:
                 Sandbox(self.store, self._cni, record).down(force=True)
             finally:

@@ -25,6 +25,10 @@ import errno
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class MinirtError(Exception):
     """A failure with a sentence for the user. `str()` is the message alone."""
@@ -133,3 +137,19 @@ def because(error: OSError) -> str:
     """The kernel's reason alone, in the manner of our messages: `permission denied`."""
     reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
     return reason[:1].lower() + reason[1:]
+
+
+def to_json(error: MinirtError) -> dict[str, object]:
+    """The error as it crosses from one process to another; of a class that another file adds, the nearest of ours."""
+    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == __name__)
+    notes = getattr(error, "__notes__", [])
+    return {"kind": kind, "message": error.message, "hint": error.hint, "notes": list(notes)}
+
+
+def from_json(document: dict[str, Any]) -> MinirtError:
+    """What `to_json` was given: same words, same exit code."""
+    error = MinirtError(document["message"], document["hint"])
+    error.exit_code = globals()[document["kind"]].exit_code
+    for note in document["notes"]:
+        error.add_note(note)
+    return error

@@ -61,9 +61,13 @@ class Lock:
         self.path = path
         self.fd = -1
 
+    def make(self) -> None:
+        """Make the file: nobody else does, or a lock could be taken on what is just being removed."""
+        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
     def take(self, wait: bool = True) -> bool:
-        """Take the lock; without `wait`, False when somebody holds it."""
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock; without `wait`, False when somebody holds it. Raises FileNotFoundError."""
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -94,7 +98,8 @@ class Lock:
         self.fd = -1
 
     def __enter__(self) -> Lock:
-        self.take()
+        if self.fd < 0:
+            self.take()
         return self
 
     def __exit__(self, *_: object) -> None:

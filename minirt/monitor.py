@@ -40,15 +40,14 @@ class Report:
         self._say(_NOTICE, text)
 
     def ready(self) -> None:
-        """The job has begun well; from now on it is alone."""
+        """The job has begun well. It is believed when the pipe ends after it: by the exec that follows."""
         self._say(_READY)
-        os.close(self.fd)
 
     def failed(self, error: BaseException) -> None:
-        """The error as it travels: its class by name, so that the exit code is the same, message and hint."""
+        """What the job died of."""
         if not isinstance(error, MinirtError):
             error = MinirtError(f"the supervisor died: {type(error).__name__}: {error}")
-        self._say(_FAILED, {"kind": type(error).__name__, "message": error.message, "hint": error.hint})
+        self._say(_FAILED, errors.to_json(error))
 
 
 def in_background(job: Callable[[Report], object], notice: Callable[[str], None], keep: tuple[int, ...] = ()) -> None:
@@ -61,17 +60,19 @@ def in_background(job: Callable[[Report], object], notice: Callable[[str], None]
     if not pid:
         _background(job, Report(writer), keep)
     os.close(writer)
+    ready = False
     with open(reader) as messages:
         for message in messages:
             kind, _, text = message.partition(" ")
-            if kind == _READY:
-                return
             if kind == _FAILED:
                 os.waitpid(pid, 0)
-                raise _revived(loads(text))
-            notice(loads(text))
-    os.waitpid(pid, 0)
-    raise MinirtError("the supervisor was killed before the container was up")
+                raise errors.from_json(loads(text))
+            if kind == _NOTICE:
+                notice(loads(text))
+            ready = kind == _READY
+    if not ready:
+        os.waitpid(pid, 0)
+        raise MinirtError("the supervisor was killed before the container was up")
 
 
 def _background(job: Callable[[Report], object], report: Report, keep: tuple[int, ...]) -> NoReturn:
@@ -84,10 +85,7 @@ def _background(job: Callable[[Report], object], report: Report, keep: tuple[int
         job(report)
         code = 0
     except BaseException as error:
-        try:
-            report.failed(error)
-        except OSError:
-            pass  # it had been ready: the job has written down by itself what happened
+        report.failed(error)
     finally:
         os._exit(code)
 
@@ -102,9 +100,3 @@ def _only(*kept: int) -> None:
         os.closerange(start, fd)
         start = fd + 1
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-
-
-def _revived(document: dict[str, str]) -> MinirtError:
-    error = MinirtError(document["message"], document["hint"])
-    error.exit_code = getattr(errors, document["kind"]).exit_code
-    return error

@@ -6,7 +6,7 @@ from cni_plugins.spec.record import record
 from minirt.cni import discovery
 from minirt.cni.request import Attachment, unsupported
 from minirt.errors import UsageError
-from minirt.spec import Network
+from minirt.spec import OF_CONTAINER, Dns, Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def select(spec: ContainerSpec, container_id: str, netns: str, directory: str = 
     if spec.network_mode:
         if spec.ports:
             raise UsageError(f"--publish needs a network, not --network {spec.network_mode}")
+        if spec.network_mode.startswith(OF_CONTAINER) and spec.dns != Dns():
+            raise UsageError("--dns is not possible with --network container:…: that one's /etc/resolv.conf is shared")
         return Selection(())
     asked = spec.networks or (Network(),)
     choices = [discovery.by_name(item.name, directory) if item.name else discovery.default(directory) for item in asked]

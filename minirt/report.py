@@ -22,7 +22,9 @@ def instant(seconds: float) -> str:
 
 
 def networks(record: Record) -> list[str]:
-    return [item.network for item in record.attached] or [record.spec.network_mode or ""]
+    """Those it is on; of one that does not run, those it asked for."""
+    asked = [network.name for network in record.spec.networks]
+    return [item.network for item in record.attached] or asked
 
 
 def row(record: Record) -> dict[str, str]:
@@ -83,7 +85,7 @@ def document(record: Record) -> dict[str, Any]:
 def _config(record: Record) -> dict[str, Any]:
     spec = record.spec
     return {
-        "Hostname": spec.hostname or record.short,
+        "Hostname": record.hostname,
         "User": spec.user,
         "Tty": spec.tty,
         "OpenStdin": spec.interactive,

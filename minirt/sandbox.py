@@ -30,7 +30,8 @@ from minirt.process import Process
 from minirt.rootfs import Rootfs
 from minirt.signals import signal
 from minirt.spec import HOST, HOST_IMAGE, NONE, OF_CONTAINER, OF_PATH, Volume
-from minirt.state import RUNNING, Attached, boot_id, start_time
+from minirt.state import RUNNING, Attached, boot_id, open_first, start_time
+from minirt.supervise import ENDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,16 +76,23 @@ class Sandbox:
         group = cgroup.of(self.record.id)
         Plan().do(*group.steps())
         self._write_netfiles(())
-        child = init.launch(self._init(group, streams.size), streams.stdin, streams.stdout, streams.stderr)
+        child: Child | None = None
+        # An interrupt between a child's birth and the name it gets here would leave it running with nobody to end it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
+            child = init.launch(self._init(group, streams.size), streams.stdin, streams.stdout, streams.stderr)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             streams.given()
             self._connect(selection.attachments)
             child.wait_ready()
             self.change(status=RUNNING, pid=child.pid, pid_start=start_time(child.pid), started=time.time())
             child.go()
         except BaseException:
-            child.kill()
+            if child is not None:
+                child.kill()
             raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
 
     def _init(self, group: NoCgroup, size: tuple[int, int]) -> init.Spec:
@@ -100,7 +108,7 @@ class Sandbox:
         return init.Spec(
             Process(spec.args, spec.env, spec.workdir, spec.user, spec.tty, size),
             Rootfs(os.path.abspath(spec.image) if spec.rootfs else "", spec.read_only, etc + spec.volumes),
-            self.hostname,
+            self.record.hostname,
             self.record.netns,
             group,
         )
@@ -147,11 +155,6 @@ class Sandbox:
 
     # --- the files that say who it is --------------------------------------------------------------------------------
 
-    @property
-    def hostname(self) -> str:
-        spec = self.record.spec
-        return spec.hostname or (os.uname().nodename if spec.network_mode == HOST else self.record.short)
-
     def _netfile(self, name: str) -> str:
         """The host's path of a file that the container sees in /etc; one that joins another's network shares its."""
         mode = self.record.spec.network_mode
@@ -161,12 +164,12 @@ class Sandbox:
     def _write_netfiles(self, results: Sequence[Result]) -> None:
         """Written in place: the container has these very files (inodes) bound into its /etc."""
         spec = self.record.spec
-        texts = {"hostname": netfiles.hostname(self.hostname)}
+        texts = {"hostname": netfiles.hostname(self.record.hostname)}
         if not spec.network_mode.startswith(OF_CONTAINER):
             known = [files.read(path).decode(errors="replace") for path in RESOLVERS if os.path.exists(path)]
             # Only the host's own network reaches the name servers on the host's loopback.
             of_host = "".join(known[:1]) if spec.network_mode == HOST else netfiles.of_host(known)
-            texts["hosts"] = netfiles.hosts(self.hostname, spec.name, results)
+            texts["hosts"] = netfiles.hosts(self.record.hostname, spec.name, results)
             texts["resolv.conf"] = netfiles.resolv_conf(spec.dns, results, of_host)
         for name, text in texts.items():
             with open(self._netfile(name), "w") as file:
@@ -197,13 +200,8 @@ class Sandbox:
 
     def _kill(self) -> None:
         """End process 1 if it lives, and with it all of its pid namespace."""
-        record = self.record
-        # It may have ended before it was written down (0), and may end while we look.
-        if not record.pid_start or record.boot_id != boot_id() or start_time(record.pid) != record.pid_start:
-            return
-        try:
-            pidfd = os.pidfd_open(record.pid)
-        except ProcessLookupError:
+        pidfd = open_first(self.record)
+        if pidfd < 0:
             return
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -18,12 +18,16 @@ NUMBERS: dict[str, int] = {
 
 
 def parse_signal(text: str) -> int:
-    """`9`, `KILL`, `SIGKILL` or `kill`. Raises UsageError."""
+    """`9`, `KILL`, `SIGKILL`, `kill`, `RTMIN+3` or `RTMAX-3`. Raises UsageError."""
     if text.isascii() and text.isdigit():
         number = int(text[:4])
     else:
-        name = text.upper()
+        name, sign, offset = text.upper().replace("-", "+-").partition("+")
         number = NUMBERS.get(name, NUMBERS.get(f"SIG{name}", 0))
+        if sign and name.endswith(("RTMIN", "RTMAX")) and offset.removeprefix("-").isdecimal():
+            number += int(offset[:4])
+        elif sign:
+            number = 0
     if not 1 <= number < signal.NSIG:
         raise UsageError(f"invalid signal {text!r}", f"a number from 1 to {signal.NSIG - 1}, or a name such as TERM")
     return number

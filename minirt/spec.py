@@ -9,7 +9,8 @@ import os
 
 from cni_plugins.spec import names
 from cni_plugins.spec.errors import CniError
-from cni_plugins.spec.ip import parse_address
+from cni_plugins.spec.ip import parse_address, parse_cidr
+from cni_plugins.spec.mac import unicast_mac
 from cni_plugins.spec.record import record
 from minirt.errors import UsageError
 
@@ -189,19 +190,20 @@ def parse_ip(text: str, whole: str = "") -> str:
 
 def parse_requested_ip(text: str) -> str:
     """`--ip`: an address, a prefix length may follow."""
-    address, slash, length = text.partition("/")
-    return parse_ip(address, text) + slash + length
+    if "/" not in text:
+        return parse_ip(text)
+    try:
+        return str(parse_cidr(text))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def parse_mac(text: str) -> str:
-    """`aa:bb:cc:dd:ee:ff`, unicast."""
-    parts = text.lower().replace("-", ":").split(":")
-    digits = frozenset("0123456789abcdef")
-    if len(parts) != 6 or not all(len(part) == 2 and digits.issuperset(part) for part in parts):
-        raise UsageError(f"invalid MAC address {text!r}", "expected six pairs of hex digits, such as 02:00:00:00:00:01")
-    if int(parts[0], 16) & 1:
-        raise UsageError(f"invalid MAC address {text!r}: it is a multicast address", "the first byte must be even")
-    return ":".join(parts)
+    """A unicast hardware address, as Go's parser takes it, in its canonical spelling."""
+    try:
+        return unicast_mac(text)
+    except ValueError as error:
+        raise UsageError(str(error), "expected six pairs of hex digits, such as 02:00:00:00:00:01") from None
 
 
 def parse_ifname(text: str) -> str:

@@ -12,7 +12,7 @@ import select
 import time
 
 from minirt.log import Writer
-from minirt.signals import NUMBERS, signal
+from minirt.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ DRAIN = 1.0  # seconds: output may trickle in after the end only as long as some
 # is resized and not signalled, and URG, which podman and runc leave out too.
 _KEPT = {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE}
 _KEPT |= {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTTIN, signal.SIGTTOU}
-FORWARDED = tuple(sorted(set(NUMBERS.values()) - _KEPT))
+FORWARDED = tuple(sorted(signal.valid_signals() - _KEPT))
 
 
 class Pump:

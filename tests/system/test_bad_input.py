@@ -34,7 +34,7 @@ def leaves_nothing(minirt: Command) -> None:
         (("--ip", "10.143.0", *HOST), "'10.143.0' is not an IP address"),
         (("--ip", "10.9.9.9", *HOST), "10.9.9.9"),
         (("--ip", "10.143.0.1", *HOST), "10.143.0.1"),
-        (("--mac-address", "01:00:00:00:00:00", *HOST), "multicast"),
+        (("--mac-address", "01:00:00:00:00:00", *HOST), "hardware address of a single interface"),
         (("--dns", "localhost", *HOST), "not an IP address"),
         (("--dns", "9.9.9.9", "--network", "plain", *HOST), "--dns is not possible on network 'plain'"),
         (("-p", "80:80", "--network", "plain", *HOST), "--publish is not possible on network 'plain'"),

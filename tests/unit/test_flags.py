@@ -113,7 +113,7 @@ def test_wishes_that_contradict_are_refused(choices: list[str], ips: list[str], 
         choose_networks(choices, ips, mac)
 
 
-@pytest.mark.parametrize("text", ["zz:00:00:00:00:01", "02:00:00:00:01", "01:00:00:00:00:01", "0200.0000.0001"])
+@pytest.mark.parametrize("text", ["zz:00:00:00:00:01", "02:00:00:00:01", "01:00:00:00:00:01", "00:00:00:00:00:00"])
 def test_a_bad_mac_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_mac(text)
@@ -144,7 +144,8 @@ def test_names_and_signals() -> None:
         with pytest.raises(UsageError):
             parse_name(bad)
     assert [parse_signal(text) for text in ("9", "KILL", "SIGKILL", "kill", "RTMIN")] == [9, 9, 9, 9, 34]
-    for bad in ("0", "65", "NONSENSE", "", "-9"):
+    assert [parse_signal(text) for text in ("RTMIN+3", "SIGRTMAX-2", "rtmax")] == [37, 62, 64]
+    for bad in ("0", "65", "NONSENSE", "", "-9", "TERM+1", "RTMIN-", "RTMAX+1"):
         with pytest.raises(UsageError):
             parse_signal(bad)
 
