@@ -121,14 +121,13 @@ def test_interfaces_of_several_networks_come_back_as_they_were(minirt: Command) 
 
 def test_an_interface_that_others_gave_the_container_comes_back_too(minirt: Command) -> None:
     minirt.ok("network", "create", "blue")
-    minirt.ok("network", "create", "green")
-    minirt.ok("run", "-d", "--network", "blue", "--name", "web", *SLEEP)
-    minirt.ok("cni", "add", "-i", "extra0", "green", "--container", "web")
-    before = identity(minirt, "web", "eth0", "extra0")
+    minirt.ok("run", "-d", "--network", "none", "--name", "web", *SLEEP)
+    minirt.ok("cni", "add", "-i", "extra0", "blue", "--container", "web")
+    before, elements = identity(minirt, "web", "extra0"), minirt.machine.elements()
     flush(minirt.machine)
-    minirt.ok("network", "reload", "web")
-    assert identity(minirt, "web", "eth0", "extra0") == before
-    assert len(minirt.machine.elements()) == 4  # of each of the two subnets: that it is one, and what is inside it
+    assert minirt.ok("network", "reload", "--all") == "web"
+    assert identity(minirt, "web", "extra0") == before
+    assert minirt.machine.elements() == elements != []
     minirt.ok("rm", "-f", "web")
     assert minirt.machine.elements() == []
 
