@@ -98,11 +98,20 @@ def target(path: str, directory: bool, resolve: int = _IN_ROOT, links: int = _MO
         except FileExistsError:
             if not links or resolve & sys.RESOLVE_NO_SYMLINKS:
                 raise OSError(ELOOP, os.strerror(ELOOP), path) from None
-            link = os.path.normpath(os.path.join("/", above, os.readlink(name, dir_fd=parent)))
-            return target(link, directory, resolve, links - 1)
+            return target(_beyond(above, name, parent), directory, resolve, links - 1)
         return sys.openat2(parent, name, os.O_PATH, sys.RESOLVE_BENEATH | sys.RESOLVE_NO_SYMLINKS)
     finally:
         os.close(parent)
+
+
+def _beyond(above: str, name: str, parent: int) -> str:
+    """Where the link `name` in `parent`, which is at `above`, leads; itself if somebody has made a directory of it."""
+    try:
+        return os.path.normpath(os.path.join("/", above, os.readlink(name, dir_fd=parent)))
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        return f"{above}/{name}"
 
 
 @record

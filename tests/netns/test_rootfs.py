@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -267,6 +269,33 @@ def test_a_file_over_a_dangling_link_is_made_in_the_root(root: Path, outside: Pa
     volumes = (Volume(str(tmp_path / "resolv.conf"), "/etc/resolv.conf"),)
     assert box.sh("cat /etc/resolv.conf", directory=str(root), volumes=volumes) == ["nameserver 10.1.0.1"]
     assert os.listdir(outside) == ["file"]
+
+
+def test_a_volume_does_not_leave_the_root_while_somebody_swaps_a_link_in(
+    root: Path, outside: Path, tmp_path: Path
+) -> None:
+    """CVE-2021-30465: a path that was checked is a link by the time it is used, thanks to another container."""
+    (root / "way").mkdir()
+    (root / "link").symlink_to(outside)
+    paths = bytes(root / "way"), bytes(root / "link")
+    exchange, at_cwd = 2, -100
+    libc = ctypes.CDLL(None)
+    swapper = os.fork()
+    if not swapper:
+        while True:
+            libc.renameat2(at_cwd, paths[0], at_cwd, paths[1], exchange)
+    try:
+        volumes = (Volume(str(tmp_path / "root/etc"), "/way/sub/deep"),)
+        for _ in range(60):
+            try:
+                box.run("true", directory=str(root), volumes=volumes)
+            except MinirtError:
+                pass  # whoever owns the image may keep it from running
+    finally:
+        os.kill(swapper, signal.SIGKILL)
+        os.waitpid(swapper, 0)
+    assert os.listdir(outside) == ["file"]
+    assert (root / str(outside).lstrip("/")).is_dir(), "the link was never in place"
 
 
 def test_a_ring_of_links_is_refused(root: Path, tmp_path: Path) -> None:
