@@ -23,7 +23,7 @@ from __future__ import annotations
 import _socket
 import gc
 import os
-from struct import pack, unpack
+from _struct import pack, unpack
 
 from minirt import caps, errors, sys
 from minirt.errors import KernelRefused, MinirtError, SetupFailed

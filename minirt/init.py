@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import stat
+from errno import EINVAL
 
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Plan
@@ -103,6 +104,9 @@ class SetHostname(KernelStep):
 
     def change(self) -> None:
         sys.sethostname(self.name)
+
+    def hint(self, error: OSError) -> str:
+        return "a host name has at most 64 bytes" if error.errno == EINVAL else KernelStep.hint(self, error)
 
 
 def steps(spec: Spec) -> tuple[Step, ...]:

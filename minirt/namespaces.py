@@ -10,8 +10,8 @@ from __future__ import annotations
 import _socket
 import fcntl
 import os
+from _struct import pack
 from errno import EINVAL, ENOENT
-from struct import pack
 
 from cni_plugins.spec.record import record
 from minirt import sys

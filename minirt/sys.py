@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import _ctypes
 import os
+from _struct import pack
 from errno import EINVAL
-from struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

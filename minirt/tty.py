@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import termios
-from struct import pack, unpack
+from _struct import pack, unpack
 
 from minirt import sys
 from minirt.errors import SetupFailed
