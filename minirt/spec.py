@@ -10,7 +10,6 @@ import os
 from cni_plugins.spec import names
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.ip import parse_address, parse_cidr
-from cni_plugins.spec.mac import unicast_mac
 from cni_plugins.spec.record import record
 from minirt.errors import UsageError
 
@@ -200,6 +199,8 @@ def parse_requested_ip(text: str) -> str:
 
 def parse_mac(text: str) -> str:
     """A unicast hardware address, as Go's parser takes it, in its canonical spelling."""
+    from cni_plugins.spec.mac import unicast_mac  # for this flag alone
+
     try:
         return unicast_mac(text)
     except ValueError as error:
