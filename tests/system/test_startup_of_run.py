@@ -19,8 +19,9 @@ PLUGIN = f"""#!/bin/sh
 exit 0
 """
 
-# Our own modules until the first plugin, and until the end with a network of our own plugins.
-UNTIL_PLUGIN, UNTIL_END = 64, 87
+# Our own modules until the first plugin, and until the end with a network of our own plugins. Process 1 is prepared
+# beside the first plugin and names its modules in the same place: two of them come a little sooner or later.
+UNTIL_PLUGIN, UNTIL_END = 66, 87
 
 
 def _imported(*words: str) -> set[str]:
