@@ -85,13 +85,19 @@ def routes(namespace: Namespace, link: str, wanted: Iterable[Route], ips: Sequen
         same_way = [found for found in known if (found.dst, found.gw) == (as_made.dst.network, as_made.gw)]
         if not any(not route.table or found.table == route.table for found in same_way):
             way = f" via {route.gw}" if route.gw else ""
-            raise fault(f"there is no route to {route.dst}{way} by {link} in {namespace.path}")
+            where = f" in {namespace.path}" if namespace.path else ""
+            raise fault(f"there is no route to {route.dst}{way} by {link}{where}")
 
 
 def gateways(host: Namespace, bridge: str, ips: Iterable[Ip]) -> None:
     """That `bridge` has the gateways' addresses, and the host passes packets on."""
     ips = tuple(ips)
     addresses(host, bridge, [Cidr(ip.gateway, ip.address.length) for ip in ips if ip.gateway])
+    forwarding(host, ips)
+
+
+def forwarding(host: Namespace, ips: Iterable[Ip]) -> None:
+    """That the host passes packets on, for the families that `ips` has."""
     for family in families(ips):
         if read_sysctl(host, FORWARDING[family]) == "0":
             raise fault(

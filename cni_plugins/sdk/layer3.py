@@ -67,8 +67,16 @@ def effective(routes: Iterable[Route], ips: Sequence[Ip]) -> Iterator[Route]:
 
 def configure(namespace: Namespace, link: str, ips: Sequence[Ip], routes: Sequence[Route]) -> list[Step]:
     """Give `link` its addresses and routes, and raise it. All of that is one batch."""
+    addresses = [AddAddress(namespace, link, ip.address) for ip in ips]
+    ways = [AddRoute(namespace, link, route) for route in effective(routes, ips)]
+    together = Together(namespace, (*addresses, SetLink(namespace, link, up=True), *ways))
+    return [*prepare(namespace, link, ips), together]
+
+
+def prepare(namespace: Namespace, link: str, ips: Iterable[Ip]) -> list[Step]:
+    """What the kernel must know of `link` before it is given addresses: to announce them, and to allow IPv6."""
     here = (f"net/ipv4/conf/{link}/arp_notify", f"net/ipv6/conf/{link}/ndisc_notify")
-    sysctls = [SetSysctl(namespace, key, "1", optional=True) for key in here]
+    sysctls: list[Step] = [SetSysctl(namespace, key, "1", optional=True) for key in here]
     if 6 in families(ips):
         # accept_dad is about the link-local address, which the kernel makes: ours are added with nodad.
         wanted = {
@@ -78,9 +86,7 @@ def configure(namespace: Namespace, link: str, ips: Sequence[Ip], routes: Sequen
             f"{link}/keep_addr_on_down": "1",
         }
         sysctls += [SetSysctl(namespace, f"net/ipv6/conf/{key}", value, optional=True) for key, value in wanted.items()]
-    addresses = [AddAddress(namespace, link, ip.address) for ip in ips]
-    ways = [AddRoute(namespace, link, route) for route in effective(routes, ips)]
-    return [*sysctls, Together(namespace, (*addresses, SetLink(namespace, link, up=True), *ways))]
+    return sysctls
 
 
 def announce(namespace: Namespace, link: str, mac: str) -> Step:

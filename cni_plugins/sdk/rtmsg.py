@@ -27,9 +27,9 @@ from cni_plugins.spec.record import record
 # Taken from the Linux kernel headers: linux/rtnetlink.h, if_link.h, if_addr.h, if_bridge.h, veth.h, neighbour.h.
 AF_INET, AF_INET6 = 2, 10
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
-IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
-IFF_UP, IFF_LOOPBACK, IFF_PROMISC = 0x1, 0x8, 0x100
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_NOPREFIXROUTE = 0x02, 0x08, 0x40, 0x200
+IFF_UP, IFF_LOOPBACK, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x8, 0x100, 0x200
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_TXQLEN = 1, 3, 4, 5, 10, 13
 IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_EXT_MASK = 16, 18, 20, 28, 29
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
@@ -76,9 +76,11 @@ class LinkRoute:
 # --- links ----------------------------------------------------------------------------------------------------------
 
 
-def _link(target: int | str = 0, up: bool | None = None, promisc: bool | None = None) -> bytes:
+def _link(
+    target: int | str = 0, up: bool | None = None, promisc: bool | None = None, allmulti: bool | None = None
+) -> bytes:
     """The fixed part: which link, by index or by name; flags that are None stay as they are."""
-    wanted = {IFF_UP: up, IFF_PROMISC: promisc}
+    wanted = {IFF_UP: up, IFF_PROMISC: promisc, IFF_ALLMULTI: allmulti}
     flags = sum(flag for flag, on in wanted.items() if on)
     change = sum(flag for flag, on in wanted.items() if on is not None)
     if isinstance(target, str):
@@ -122,14 +124,17 @@ def link_set(
     *,
     up: bool | None = None,
     promisc: bool | None = None,
+    allmulti: bool | None = None,
     mac: str = "",
     mtu: int = 0,
+    txqlen: int | None = None,
     master: int | None = None,
     alias: str = "",
 ) -> Message:
     """`ip link set …`, on a link by index or name: what is not given stays; `master=0` frees a port."""
     looks = _looks(mac, mtu, master) + (text(IFLA_IFALIAS, alias) if alias else b"")
-    return Message(RTM_SETLINK, NLM_F_ACK, _link(target, up, promisc) + looks)
+    looks += b"" if txqlen is None else u32(IFLA_TXQLEN, txqlen)
+    return Message(RTM_SETLINK, NLM_F_ACK, _link(target, up, promisc, allmulti) + looks)
 
 
 def port_set(target: int | str, *, hairpin: bool | None = None, isolated: bool | None = None) -> Message:
@@ -153,19 +158,21 @@ def link_get(target: int | str) -> Message:
 # --- addresses, routes, neighbours ----------------------------------------------------------------------------------
 
 
-def _address_message(kind: int, flags: int, index: int, cidr: Cidr, nodad: bool = False) -> Message:
+def _address_message(kind: int, flags: int, index: int, cidr: Cidr, properties: int = 0) -> Message:
     packed = cidr.address.packed
-    body = IFADDR.pack(cidr.address.af, cidr.length, IFA_F_NODAD if nodad else 0, RT_SCOPE_UNIVERSE, index)
+    body = IFADDR.pack(cidr.address.af, cidr.length, properties & 0xFF, RT_SCOPE_UNIVERSE, index)
     body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-    return Message(kind, flags, body)
+    return Message(kind, flags, body + (u32(IFA_FLAGS, properties) if properties > 0xFF else b""))
 
 
-def address_add(index: int, cidr: Cidr) -> Message:
+def address_add(index: int, cidr: Cidr, connected: bool = True) -> Message:
     """`ip addr add CIDR brd + dev …` (IPv4), `ip addr add CIDR dev … nodad` (IPv6).
 
-    Duplicate address detection would hold the address back for a second, on a link whose other end is ours.
+    Duplicate address detection would hold the address back for a second, on a link whose other end is ours. One that
+    is not `connected` (`noprefixroute`) brings no route to its subnet.
     """
-    message = _address_message(RTM_NEWADDR, _CREATE, index, cidr, nodad=cidr.family == 6)
+    properties = (IFA_F_NODAD if cidr.family == 6 else 0) | (0 if connected else IFA_F_NOPREFIXROUTE)
+    message = _address_message(RTM_NEWADDR, _CREATE, index, cidr, properties)
     if cidr.family == 6 or cidr.length > 30:  # prefixes of 31 and 32 bits have no broadcast address (RFC 3021)
         return message
     return Message(message.kind, message.flags, message.body + attribute(IFA_BROADCAST, cidr.last.packed))
@@ -184,13 +191,14 @@ def _route_message(kind: int, flags: int, route: LinkRoute) -> Message:
     body += attribute(RTA_GATEWAY, route.gw.packed) if route.gw else b""
     body += u32(RTA_OIF, route.index) + u32(RTA_TABLE, route.table)
     body += u32(RTA_PRIORITY, route.priority) if route.priority else b""
+    body += attribute(RTA_PREFSRC, route.source.packed) if route.source else b""
     return Message(kind, flags, body + (nested(RTA_METRICS, metrics) if metrics else b""))
 
 
-def route_add(route: LinkRoute) -> Message:
+def route_add(route: LinkRoute, only: bool = False) -> Message:
     """`ip route add …`. Without NLM_F_EXCL, as the reference plugins send it: several next hops for one destination
-    become as many routes, only the very same route is EEXIST."""
-    return _route_message(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE, route)
+    become as many routes, only the very same route is EEXIST. `only` sends it: then any other one is, too."""
+    return _route_message(RTM_NEWROUTE, _CREATE if only else NLM_F_ACK | NLM_F_CREATE, route)
 
 
 def route_replace(route: LinkRoute) -> Message:

@@ -116,6 +116,13 @@ CASES: list[tuple[str, Message, int, int, dict[str, Any]]] = [
     ),
     ("link_set", rtmsg.link_set(3, up=False), 19, REQUEST | ACK, link(index=3, change=1)),
     (
+        "link_set",
+        rtmsg.link_set(3, allmulti=True, txqlen=0),
+        19,
+        REQUEST | ACK,
+        link(index=3, flags=0x200, change=0x200, IFLA_TXQLEN=0),
+    ),
+    (
         "port_set",
         rtmsg.port_set("veth0", hairpin=True, isolated=False),
         16,
@@ -155,6 +162,20 @@ CASES: list[tuple[str, Message, int, int, dict[str, Any]]] = [
         address(family=10, prefixlen=64, flags=2, IFA_LOCAL="fd00::2", IFA_ADDRESS="fd00::2"),
     ),
     (
+        "address_add",
+        rtmsg.address_add(3, parse_cidr("fd00::2/64"), connected=False),
+        20,
+        REQUEST | ACK | CREATE | EXCL,
+        address(
+            family=10,
+            prefixlen=64,
+            flags=2,  # NOPREFIXROUTE has no room in the old field
+            IFA_LOCAL="fd00::2",
+            IFA_ADDRESS="fd00::2",
+            IFA_FLAGS=0x202,
+        ),
+    ),
+    (
         "address_delete",
         rtmsg.address_delete(3, parse_cidr("10.1.0.2/24")),
         21,
@@ -174,6 +195,13 @@ CASES: list[tuple[str, Message, int, int, dict[str, Any]]] = [
         24,
         REQUEST | ACK | CREATE,
         route(RTA_DST="10.0.0.0", RTA_GATEWAY="10.1.0.1", RTA_OIF=3, RTA_TABLE=254),
+    ),
+    (
+        "route_add",
+        rtmsg.route_add(LinkRoute(parse_cidr("10.1.0.1/32"), None, 3, source=parse_address("10.1.0.2")), only=True),
+        24,
+        REQUEST | ACK | CREATE | EXCL,
+        route(dst_len=32, RTA_DST="10.1.0.1", RTA_OIF=3, RTA_TABLE=254, RTA_PREFSRC="10.1.0.2"),
     ),
     (
         "route_replace",
