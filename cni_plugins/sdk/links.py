@@ -156,18 +156,31 @@ class SetLink(LinkStep):
     mac: str = ""
     mtu: int = 0
     alias: str = ""
+    allmulti: bool | None = None
+    txqlen: int | None = None
 
     def describe(self) -> str:
         words = f"link set {quoted(self.name)}"
         words += "" if self.up is None else " up" if self.up else " down"
         words += "" if self.promisc is None else f" promisc {_on(self.promisc)}"
+        words += "" if self.allmulti is None else f" allmulticast {_on(self.allmulti)}"
+        words += "" if self.txqlen is None else f" txqueuelen {self.txqlen}"
         words += f" address {self.mac}" if self.mac else ""
         words += f" alias {quoted(self.alias)}" if self.alias else ""
         return self.namespace.command(words + _mtu(self.mtu))
 
     def messages(self) -> list[Message]:
         return [
-            rtmsg.link_set(self.name, up=self.up, promisc=self.promisc, mac=self.mac, mtu=self.mtu, alias=self.alias)
+            rtmsg.link_set(
+                self.name,
+                up=self.up,
+                promisc=self.promisc,
+                allmulti=self.allmulti,
+                mac=self.mac,
+                mtu=self.mtu,
+                txqlen=self.txqlen,
+                alias=self.alias,
+            )
         ]
 
 

@@ -25,6 +25,7 @@ from cni_plugins.sdk.rtmsg import (
     IFA_FLAGS,
     IFA_LOCAL,
     IFADDR,
+    IFF_ALLMULTI,
     IFF_PROMISC,
     IFF_UP,
     IFINFO,
@@ -39,6 +40,7 @@ from cni_plugins.sdk.rtmsg import (
     IFLA_MASTER,
     IFLA_MTU,
     IFLA_OPERSTATE,
+    IFLA_TXQLEN,
     NEXT_HOP,
     RTA_DST,
     RTA_GATEWAY,
@@ -88,6 +90,7 @@ class Link:
     operstate: int = 0
     alias: str = ""
     port: bytes = b""  # IFLA_BRPORT_* attributes, when it is a bridge's port
+    txqlen: int = 0
 
     @property
     def up(self) -> bool:
@@ -101,6 +104,10 @@ class Link:
     @property
     def promisc(self) -> bool:
         return bool(self.flags & IFF_PROMISC)
+
+    @property
+    def allmulti(self) -> bool:
+        return bool(self.flags & IFF_ALLMULTI)
 
     @property
     def hairpin(self) -> bool:
@@ -141,6 +148,7 @@ def read_link(message: Message) -> Link:
         integer(found.get(IFLA_OPERSTATE)),
         string(found.get(IFLA_IFALIAS)),
         info.get(IFLA_INFO_SLAVE_DATA, b""),
+        integer(found.get(IFLA_TXQLEN)),
     )
 
 
