@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import pytest
-from support import leftovers, orphans
+from support import leftovers, orphans, secondkernel
 from support.command import CONTAINERS, Command
 from support.machine import Machine
 
@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "leaves(*patterns): what the test may leave on its machine, see support.leftovers"
     )
     orphans.adopt()
+    secondkernel.plug_in(config)
 
 
 @pytest.fixture(scope="session", autouse=True)

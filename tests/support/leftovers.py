@@ -66,7 +66,8 @@ def _route(route: dict[str, Any]) -> str:
 
 def _rules(rules: Iterable[dict[str, Any]]) -> Iterator[str]:
     for rule in rules:
-        if rule["priority"] not in (0, 32766, 32767):
+        # The kernel makes l3mdev's with the first vrf, and keeps it.
+        if rule["priority"] not in (0, 32766, 32767) and "l3mdev" not in rule:
             yield f"rule {rule['priority']} from {rule['src']}"
 
 

@@ -15,6 +15,12 @@ import signal
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_apart: set[int] = set()
+
+
+def set_apart(pid: int) -> None:
+    """A process of the session's own, which is no test's: neither it nor what it starts is found."""
+    _apart.add(pid)
 
 
 def adopt() -> None:
@@ -45,8 +51,12 @@ def processes() -> dict[int, str]:
     return {
         pid: _command(pid)
         for pid in family
-        if pid not in roots and any(ancestor in roots for ancestor in _line(pid, family))
+        if pid not in roots and any(ancestor in roots for ancestor in _line(pid, family)) and not _is_apart(pid, family)
     }
+
+
+def _is_apart(pid: int, parents: dict[int, int]) -> bool:
+    return not _apart.isdisjoint((pid, *_line(pid, parents)))
 
 
 def _line(pid: int, parents: dict[int, int]) -> list[int]:
