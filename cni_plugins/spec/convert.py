@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_OLD = ("0.1.0", "0.2.0")
+_VERSIONED = ("0.3.0", "0.3.1", "0.4.0")
+
+
 def encode(result: Result, version: str) -> dict[str, Any]:
-    """`result` as a document of `version`. Raises CniError 1 for an unknown version or one that cannot hold it."""
+    """`result` as a document of `version`, none at all meaning the first. Raises CniError 1 for an unknown version or
+    one that cannot hold it."""
+    version = version or versions.ALL[0]
     return {"cniVersion": version} | _writer(version)(result)
 
 
@@ -40,15 +46,18 @@ def decode(document: dict[str, Any], fallback: str = versions.NEWEST) -> Result:
     version = view.string("cniVersion") or fallback
     if version not in versions.ALL:
         raise CniError(INCOMPATIBLE_VERSION, f"result of version {version!r} is not supported")
-    return _decode_old(view) if version in ("0.1.0", "0.2.0") else _decode_rich(view)
+    if version in _OLD:
+        return _decode_old(view)
+    result = _decode_rich(view)
+    return _bare(result) if version in _VERSIONED else result
 
 
 def _writer(version: str) -> Callable[[Result], dict[str, Any]]:
-    if version in ("0.1.0", "0.2.0"):
+    if version in _OLD:
         return _encode_old
-    if version in ("0.3.0", "0.3.1", "0.4.0"):
+    if version in _VERSIONED:
         return _encode_versioned
-    if version in ("1.0.0", "1.1.0"):
+    if version in versions.ALL:
         return _encode_new
     raise CniError(INCOMPATIBLE_VERSION, f"cannot write a result of version {version!r}")
 
@@ -65,17 +74,24 @@ def _encode_new(result: Result) -> dict[str, Any]:
 
 def _encode_versioned(result: Result) -> dict[str, Any]:
     """0.3.0 to 0.4.0: each IP says its version, interfaces have three keys only, `dns` is there even when empty."""
-    bare = replace(
-        result, interfaces=tuple(replace(item, mtu=0, socket_path="", pci_id="") for item in result.interfaces)
-    )
-    document = {"dns": {}} | _encode_new(bare)
+    document = {"dns": {}} | _encode_new(_bare(result))
     for ip in document.get("ips", []):
         ip["version"] = "6" if ":" in ip["address"] else "4"
     return document
 
 
+def _bare(result: Result) -> Result:
+    """Without what interfaces have had since 1.1.0."""
+    interfaces = tuple(replace(item, mtu=0, socket_path="", pci_id="") for item in result.interfaces)
+    return replace(result, interfaces=interfaces)
+
+
 def _encode_old(result: Result) -> dict[str, Any]:
-    """0.1.0 and 0.2.0: the first address of each family, with that family's routes."""
+    """0.1.0 and 0.2.0: the first address of each family, with that family's routes.
+
+    Without an address there are no words for interfaces and routes. A result that has none of them either says as much
+    in these versions as in any: that is how one of 0.2.0 comes through as it was.
+    """
     document: dict[str, Any] = {}
     for family in (4, 6):
         ip = next((item for item in result.ips if item.address.family == family), None)
@@ -86,7 +102,7 @@ def _encode_old(result: Result) -> dict[str, Any]:
             if routes:
                 block["routes"] = [route_to_json(route) for route in routes]
             document[f"ip{family}"] = block
-    if not document:
+    if not document and (result.interfaces or result.routes):
         raise CniError(INCOMPATIBLE_VERSION, "cannot convert: no valid IP addresses")
     return document | {"dns": dns_to_json(result.dns)}
 

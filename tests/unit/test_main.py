@@ -357,7 +357,7 @@ def test_P11_del_does_without_a_previous_result_that_is_broken(capfd: pytest.Cap
 
 
 def test_an_add_whose_result_the_version_cannot_hold_is_taken_back() -> None:
-    recorder = Recorder(result=Result())
+    recorder = Recorder(result=Result((Interface("eth0"),)))
     error = error_of(recorder.call("ADD", config("0.2.0")))
     assert (error["code"], error["msg"]) == (1, "cannot convert: no valid IP addresses")
     assert [request.command for request in recorder.requests] == ["ADD", "DEL"]
