@@ -10,18 +10,13 @@ Source: nft(8).
 
 from __future__ import annotations
 
-import os
-
 from cni_plugins.sdk.nfnl import Change, Nftables, Refused
-from cni_plugins.spec.errors import NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")  # and those of PATH, which may be bare
-_SIGPIPE = 13
 
 
 @record
@@ -89,43 +84,14 @@ def _commit_what_fits(nftables: Nftables, changes: list[Change]) -> None:
 
 def find_nft() -> str:
     """The path of the nft program. Raises CniError."""
-    folders = [*FOLDERS, *filter(None, os.environ.get("PATH", "").split(":"))]
-    for folder in folders:
-        path = os.path.join(folder, "nft")
-        if os.access(path, os.X_OK):
-            return path
-    looked = ", ".join(dict.fromkeys(folders))
-    raise CniError(NOT_AVAILABLE, "the nft program is missing", f"install the nftables package (looked in {looked})")
+    from cni_plugins.sdk import program  # seldom needed: once a boot, and for STATUS
+
+    return program.find("nft", "nftables")
 
 
 def run_nft(script: str) -> str:
     """Have nft carry out `script`, all or nothing; what it complained of, empty when it is done. Raises CniError."""
-    program = find_nft()
-    text, text_end = os.pipe()
-    words, words_end = os.pipe()
-    try:
-        os.write(text_end, script.encode())  # smaller than a pipe: it waits there for its reader
-        actions = [(os.POSIX_SPAWN_DUP2, old, new) for old, new in ((text, 0), (words_end, 1), (words_end, 2))]
-        # Python ignores SIGPIPE, which nft would inherit.
-        pid = os.posix_spawn(program, [program, "-f", "-"], os.environ, file_actions=actions, setsigdef=[_SIGPIPE])
-    except BaseException:
-        os.close(words)
-        raise
-    finally:
-        for fd in (text, text_end, words_end):
-            os.close(fd)
-    heard = _read(words)
-    status = os.waitpid(pid, 0)[1]
-    first = heard.strip().partition("\n")[0]
-    return "" if status == 0 else first or f"nft: exit {os.waitstatus_to_exitcode(status)}"
+    from cni_plugins.sdk import program
 
-
-def _read(fd: int) -> str:
-    """All that comes out of the pipe `fd`, which is closed then."""
-    chunks = []
-    try:
-        while chunk := os.read(fd, 1 << 16):
-            chunks.append(chunk)
-    finally:
-        os.close(fd)
-    return b"".join(chunks).decode(errors="replace")
+    said = program.run(find_nft(), "-f", "-", stdin=script)
+    return "" if said.exit == 0 else said.first

@@ -14,7 +14,7 @@ import pytest
 from support.machine import Machine
 from support.topology import inside
 
-from cni_plugins.sdk import nft
+from cni_plugins.sdk import program
 from cni_plugins.sdk.elements import Element, Field, address, link, port, protocol, question, subnet
 from cni_plugins.sdk.netlink import NETLINK_NETFILTER, NLM_F_ACK, Message, frame
 from cni_plugins.sdk.nfnl import GENERIC, NFPROTO_INET, NFT_MSG_GETSETELEM, Change, Nftables, Refused
@@ -211,7 +211,7 @@ def test_rules_that_nft_does_not_understand_are_quoted_from_it() -> None:
 
 @pytest.mark.usefixtures("machine")
 def test_a_missing_nft_program_is_an_error_that_says_where_it_was_sought(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nft, "FOLDERS", ("/nowhere",))
+    monkeypatch.setattr(program, "FOLDERS", ("/nowhere",))
     monkeypatch.setenv("PATH", "/no/where:/nor/here")
     with Nftables() as nftables, pytest.raises(CniError) as caught:
         TABLE.commit(nftables, *creates(mapped(80)))
