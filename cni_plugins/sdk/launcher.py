@@ -22,6 +22,7 @@ NAMES = {
     "host-local": "host_local",
     "loopback": "loopback",
     "portmap": "portmap",
+    "tuning": "tuning",
 }
 
 _MARK = "# A launcher of the cni_plugins package."  # by it a launcher is known that another interpreter wrote

@@ -13,7 +13,8 @@ from cni_plugins.spec.steps import Step
 
 
 def read_sysctl(namespace: Namespace, key: str) -> str | None:
-    """The value, or None where the kernel has no such key. Raises OSError."""
+    """The value, or None where the kernel has no such key. Raises OSError: PermissionError for what can only be
+    written."""
     with namespace.inside():
         return _read(_path(key))
 
@@ -36,7 +37,10 @@ class SetSysctl(Step):
 
     def apply(self) -> None:
         with self.namespace.inside():
-            found = _read(_path(self.key))
+            try:
+                found = _read(_path(self.key))
+            except PermissionError:  # route/flush, for one, is there to be written alone
+                found = ""
             if found == self.value or (found is None and self.optional):
                 return
             try:

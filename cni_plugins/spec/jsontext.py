@@ -26,12 +26,12 @@ class JsonError(ValueError):
         super().__init__(f"line {self.line} column {self.column}: {problem}")
 
 
-class _Rules:
+class Rules:
     """What `_json.make_scanner` reads its options from."""
 
     strict = True
     object_hook = None
-    object_pairs_hook = None
+    object_pairs_hook: Any = None
     parse_float = float
     parse_int = int
 
@@ -40,7 +40,7 @@ class _Rules:
         raise ValueError(f"{name} is not JSON")
 
 
-_scan = make_scanner(_Rules)  # type: ignore[arg-type]  # typeshed says it takes its own kind
+_scan = make_scanner(Rules)  # type: ignore[arg-type]  # typeshed says it takes its own kind
 
 
 def loads(source: bytes | str) -> Any:

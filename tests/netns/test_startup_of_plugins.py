@@ -30,10 +30,11 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "host-local": {"ipam": IPAM},
     "loopback": {},
     "portmap": {"runtimeConfig": PORTS, "prevResult": PREVIOUS},
+    "tuning": {"sysctl": {"net.core.somaxconn": "512"}, "prevResult": PREVIOUS},
 }
 
 # Our own modules, for ADD and for DEL.
-OURS = {"bridge": (44, 43), "host-local": (21, 21), "loopback": (23, 23), "portmap": (34, 34)}
+OURS = {"bridge": (44, 43), "host-local": (21, 21), "loopback": (23, 23), "portmap": (34, 34), "tuning": (29, 29)}
 
 
 @pytest.mark.leaves(*leftovers.SHARED, f"file {PLUGINS}/*", "in netns box: *")
