@@ -14,11 +14,15 @@ from cni_plugins.spec.result import dns_from_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from cni_plugins.sdk.main import Request
     from cni_plugins.spec.config import View
     from cni_plugins.spec.result import Dns
+
+# The keys that any plugin may be given.
+_EVERYBODYS = ("cniVersion", "name", "type", "args", "capabilities", "ipam", "dns", "prevResult", "runtimeConfig")
+_SHORTEST = 4  # shorter words are a letter away from too many others
 
 
 def refuse_unserved(conf: View, harmless: Mapping[str, tuple[object, ...]]) -> None:
@@ -28,6 +32,32 @@ def refuse_unserved(conf: View, harmless: Mapping[str, tuple[object, ...]]) -> N
         # `in` alone would take false for 0.
         if value is not None and not any(type(value) is type(known) and value == known for known in values):
             raise CniError(UNSUPPORTED_FIELD, f"{conf.where(key)}: {dumps(value, indent=0)[:80]} is not supported")
+
+
+def refuse_near_misses(conf: View, known: Iterable[str]) -> None:
+    """Refuse a key that is nobody's, but a slip of the pen away from one of `known` or from one that every plugin has.
+
+    Keys that nobody knows are legal (P4): other people's tools put theirs beside ours. A misspelt one would be left
+    out of account in silence, and its author would look for the fault elsewhere.
+    """
+    words = {key.casefold(): key for key in (*_EVERYBODYS, *known)}
+    for key in conf.document:
+        word = key.casefold()
+        if word in words or len(word) < _SHORTEST:
+            continue
+        near = next((words[other] for other in words if _slip(word, other)), "")
+        if near:
+            raise CniError(INVALID_CONFIG, f"{conf.where(key)}: unknown key", f"did you mean {near}?")
+
+
+def _slip(word: str, meant: str) -> bool:
+    """Whether they differ in one letter (another, one more, one less), in two that changed places, or in _ and -."""
+    word, meant = (text.replace("_", "").replace("-", "") for text in (word, meant))
+    while word and word[:1] == meant[:1]:
+        word, meant = word[1:], meant[1:]
+    while word and word[-1:] == meant[-1:]:
+        word, meant = word[:-1], meant[:-1]
+    return len(word) <= 1 and len(meant) <= 1 or len(word) == 2 and word == meant[::-1]
 
 
 def link_name(conf: View, key: str, default: str = "") -> str:
@@ -52,6 +82,22 @@ def requested_mac(request: Request) -> str:
         except ValueError as error:
             raise CniError(INVALID_CONFIG, f"{where}: {error}") from None
     return ""
+
+
+def own_mac(conf: View) -> str:
+    """The key `mac`, weakest of the places where an address is asked for: see `requested_mac`."""
+    try:
+        return unicast_mac(conf.string("mac")) if conf.string("mac") else ""
+    except ValueError as error:
+        raise CniError(INVALID_CONFIG, f"{conf.where('mac')}: {error}") from None
+
+
+def one_of(conf: View, key: str, words: Iterable[str], default: str) -> str:
+    """A word out of several."""
+    word = conf.string(key) or default
+    if word not in words:
+        raise conf.wrong(key, f"one of {', '.join(words)}")
+    return word
 
 
 def own_dns(conf: View) -> Dns | None:

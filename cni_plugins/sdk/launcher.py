@@ -19,10 +19,17 @@ from cni_plugins.sdk.records import read_file, write_file
 # Plugin type, as configurations and CNI_PATH spell it, and the module of cni_plugins that is it.
 NAMES = {
     "bridge": "bridge",
+    "dummy": "dummy",
     "host-local": "host_local",
+    "ipvlan": "ipvlan",
     "loopback": "loopback",
+    "macvlan": "macvlan",
     "portmap": "portmap",
+    "ptp": "ptp",
+    "static": "static",
+    "tap": "tap",
     "tuning": "tuning",
+    "vlan": "vlan",
 }
 
 _MARK = "# A launcher of the cni_plugins package."  # by it a launcher is known that another interpreter wrote

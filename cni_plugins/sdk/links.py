@@ -158,6 +158,7 @@ class SetLink(LinkStep):
     alias: str = ""
     allmulti: bool | None = None
     txqlen: int | None = None
+    master: str = ""
 
     def describe(self) -> str:
         words = f"link set {quoted(self.name)}"
@@ -167,6 +168,7 @@ class SetLink(LinkStep):
         words += "" if self.txqlen is None else f" txqueuelen {self.txqlen}"
         words += f" address {self.mac}" if self.mac else ""
         words += f" alias {quoted(self.alias)}" if self.alias else ""
+        words += f" master {quoted(self.master)}" if self.master else ""
         return self.namespace.command(words + _mtu(self.mtu))
 
     def messages(self) -> list[Message]:
@@ -180,6 +182,7 @@ class SetLink(LinkStep):
                 mtu=self.mtu,
                 txqlen=self.txqlen,
                 alias=self.alias,
+                master=self.namespace.index(self.master) if self.master else None,
             )
         ]
 
@@ -320,6 +323,9 @@ def wait_running(namespace: Namespace, name: str, seconds: float = 2.5) -> Link 
         link = namespace.rtnl.link(name)
         if link is None or link.running or seconds <= 0:
             return link
+        from cni_plugins.sdk import carrier  # mostly frames pass by now
+
+        carrier.notice(namespace, name)
         time.sleep(pause)
         seconds -= pause
         pause = min(pause * 2, 0.05)

@@ -100,11 +100,28 @@ def _looks(mac: str = "", mtu: int = 0, master: int | None = None) -> bytes:
 
 
 def link_add(
-    name: str, kind: str, data: bytes = b"", *, mac: str = "", mtu: int = 0, master: int | None = None, up: bool = False
+    name: str,
+    kind: str,
+    data: bytes = b"",
+    *,
+    mac: str = "",
+    mtu: int = 0,
+    master: int | None = None,
+    up: bool = False,
+    parent: int | None = None,
+    netns: int | None = None,
+    index: int = 0,
 ) -> Message:
-    """`ip link add NAME type KIND …`; `data` holds the attributes of the kind. It is up at once where `up` says so."""
+    """`ip link add NAME type KIND …`; `data` holds the attributes of the kind. It is up at once where `up` says so.
+
+    `parent` is the index of the link it stands on. With `netns`, a descriptor, it is born in that namespace. `index` is
+    the number it is to have, 0 for one of the kernel's choice; an empty name leaves that to the kernel, too.
+    """
+    where = u32(IFLA_LINK, parent) if parent is not None else b""
+    where += u32(IFLA_NET_NS_FD, netns) if netns is not None else b""
     info = nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, kind), nested(IFLA_INFO_DATA, data) if data else b"")
-    return Message(RTM_NEWLINK, _CREATE, _link(name, up or None) + _looks(mac, mtu, master) + info)
+    head = _link(index, up or None) + (text(IFLA_IFNAME, name) if name else b"")
+    return Message(RTM_NEWLINK, _CREATE, head + _looks(mac, mtu, master) + where + info)
 
 
 def veth_add(

@@ -33,6 +33,7 @@ from cni_plugins.sdk.rtmsg import (
     IFLA_BRPORT_MODE,
     IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_INFO_SLAVE_DATA,
     IFLA_LINK,
@@ -91,6 +92,7 @@ class Link:
     alias: str = ""
     port: bytes = b""  # IFLA_BRPORT_* attributes, when it is a bridge's port
     txqlen: int = 0
+    data: bytes = b""  # the attributes of its kind, as IFLA_INFO_DATA has them
 
     @property
     def up(self) -> bool:
@@ -149,6 +151,7 @@ def read_link(message: Message) -> Link:
         string(found.get(IFLA_IFALIAS)),
         info.get(IFLA_INFO_SLAVE_DATA, b""),
         integer(found.get(IFLA_TXQLEN)),
+        info.get(IFLA_INFO_DATA, b""),
     )
 
 

@@ -17,7 +17,18 @@ VERSION = {"CNI_COMMAND": "VERSION"}
 
 # Our own modules, the same for every verb: a plugin imports what its ADD needs before it knows that it is asked for
 # its version. tests/netns/test_startup_of_plugins.py counts what ADD, CHECK and DEL import beyond.
-OURS = {"bridge": 38, "host-local": 21, "loopback": 22, "portmap": 34}
+OURS = {
+    "bridge": 38,
+    "dummy": 35,
+    "host-local": 21,
+    "ipvlan": 35,
+    "loopback": 22,
+    "macvlan": 35,
+    "portmap": 34,
+    "tap": 36,
+    "vlan": 35,
+}
+OURS |= {"ptp": 40, "static": 19}
 
 
 @pytest.mark.parametrize("name", launcher.NAMES)
