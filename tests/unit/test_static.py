@@ -77,7 +77,7 @@ def test_the_strongest_place_counts_alone() -> None:
     assert ips(cni_args=args, **weaker) == [("10.8.0.2/24", ""), ("fd00:8::2/64", "")]
     strongest = weaker | {"runtimeConfig": {"ips": ["10.7.0.2/24"]}}
     assert ips(cni_args=args, **strongest) == [("10.7.0.2/24", "")]
-    nothing_asked = weaker | {"runtimeConfig": {"ips": []}}
+    nothing_asked: dict[str, Any] = weaker | {"runtimeConfig": {"ips": []}}
     assert ips(cni_args=args, **nothing_asked) == [("10.8.0.2/24", ""), ("fd00:8::2/64", "")]
 
 
@@ -144,7 +144,7 @@ def test_P14_check_misses_what_is_not_in_the_result() -> None:
     text = "prevResult.ips: 10.1.0.2/24 has the gateway 10.1.0.9, not 10.1.0.1"
     assert refused("CHECK", ipam=BOTH, prevResult=result) == (100, text)
     # What was asked for is asked for again.
-    asked = {"runtimeConfig": {"ips": ["10.7.0.2/24"]}}
+    asked: dict[str, Any] = {"runtimeConfig": {"ips": ["10.7.0.2/24"]}}
     assert answer("CHECK", prevResult=given(**asked), **asked) == Outcome(0)
 
 
