@@ -219,7 +219,7 @@ def add(request: Request) -> Result:
             if lease is not None:
                 plan.do(lease)
             found = _connect(plan, config, ends)
-            result = addressed(config, lease.result()) if lease is not None else Result()
+            result = addressed(config, lease.result(plan)) if lease is not None else Result()
             plan.do(*after(config, ends, found, result, _mask(request, config, nftables, result)))
             return _result(request, config, ends, result)
     finally:

@@ -154,7 +154,7 @@ def add(request: Request) -> Result:
             ends = _ends(request, host, inside)
             lease = ipam.Lease(request)
             plan.do(lease, *before(config, ends))
-            result = addressed(lease.result())
+            result = addressed(lease.result(plan))
             plan.do(*after(ends, result, _mask(request, config, nftables, result)))
             return _result(request, config, ends, result)
     finally:

@@ -14,6 +14,9 @@ ADD is started early and awaited when its answer is needed, so that links are ma
 A lease is a step: when the plan fails, also when the delegate itself does, its `undo` has the delegate DEL what it may
 have given (P23).
 
+A DHCP client speaks over the container's own link, so that one delegate is started when its answer is asked for, and
+deletes before the link goes: `result(plan)` puts the lease behind the links' steps, and `begin` waits for its end.
+
 CNI_PLAIN_EXEC set to anything has the delegate executed always. Otherwise it is forked from this interpreter when the
 program found in CNI_PATH is a launcher of ours: 3 ms instead of 14.
 """
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.call import Call
     from cni_plugins.sdk.main import Outcome
     from cni_plugins.spec.result import Result
+    from cni_plugins.spec.steps import Plan
+
+_NEED_THE_LINK = ("dhcp",)
 
 
 def wanted(request: Request) -> bool:
@@ -56,8 +62,12 @@ def begin(request: Request, command: str = "") -> Callable[[], object]:
 
     Whatever `delegate` raises is raised by the waiting.
     """
+    command = command or request.command
     try:
-        call = _start(request, command or request.command) if wanted(request) else None
+        call = _start(request, command) if wanted(request) else None
+        if call is not None and command == "DEL" and _needs_link(request):
+            _answer(request, _wait(request, call))
+            call = None
     except CniError as error:
         return _raiser(error)
     return lambda: _answer(request, _wait(request, call)) if call is not None else None
@@ -76,6 +86,7 @@ class Lease(Step):
     def __init__(self, request: Request) -> None:
         self.request = request
         self._call: Call | None = None
+        self._later = False
 
     def describe(self) -> str:
         request = self.request
@@ -88,10 +99,20 @@ class Lease(Step):
         """Raises CniError when the delegate cannot be started."""
         if not wanted(self.request):
             raise CniError(INVALID_CONFIG, "ipam.type: missing", "this plugin needs an IPAM plugin")
-        self._call = _start(self.request, "ADD")
+        self._later = _needs_link(self.request)
+        if not self._later:
+            self._call = _start(self.request, "ADD")
 
-    def result(self) -> Result:
-        """What it gave: addresses without interfaces (P24). To be called once, after `apply`. Raises CniError."""
+    def result(self, plan: Plan | None = None) -> Result:
+        """What it gave: addresses without interfaces (P24). To be called once, after `apply`. Raises CniError.
+
+        `plan` is the one that the lease is a step of.
+        """
+        if self._later:
+            if plan is not None:  # to be undone before the link, over which an address is given back
+                plan.done.remove(self)
+                plan.done.append(self)
+            self._later, self._call = False, _start(self.request, "ADD")
         if self._call is None:
             raise RuntimeError("the delegate's result can be had once, after it was started")
         call, self._call = self._call, None
@@ -102,6 +123,8 @@ class Lease(Step):
 
     def undo(self) -> None:
         """DEL, after ADD has ended one way or the other: a delegate killed half-way might still get its address."""
+        if self._later:
+            return  # it has not been started
         call, self._call = self._call, None
         try:
             if call is not None:
@@ -124,6 +147,10 @@ def start_add(request: Request) -> Lease:
     lease = Lease(request)
     lease.apply()
     return lease
+
+
+def _needs_link(request: Request) -> bool:
+    return _type(request) in _NEED_THE_LINK
 
 
 def _type(request: Request) -> str:

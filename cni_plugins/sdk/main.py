@@ -15,6 +15,7 @@ Source: SPEC.md 1.1.0, "Section 2: Execution Protocol"; the table of variables i
 from __future__ import annotations
 
 import os
+import sys
 
 from cni_plugins.sdk import fdio
 from cni_plugins.spec import convert, names, versions
@@ -83,7 +84,9 @@ class Request:
 class Plugin:
     """A plugin as data. `add` gives a Result; the others give nothing and say what is wrong by raising CniError.
 
-    GC and STATUS may be left out: the plugin then has nothing of its own to collect and is always ready.
+    GC and STATUS may be left out: the plugin then has nothing of its own to collect and is always ready. `program` is
+    what its file is when it is called with words behind its name, as no runtime does: it gets them, and gives the exit
+    code.
     """
 
     def __init__(
@@ -97,10 +100,12 @@ class Plugin:
         status: Callable[[Request], None] | None = None,
         about: str = "",
         versions: tuple[str, ...] = versions.ALL,
+        program: Callable[[list[str]], int] | None = None,
     ) -> None:
         self.name = name
         self.about = about or f"CNI {name} plugin"
         self.versions = versions
+        self.program = program
         self.add = add
         self.others = {"DEL": delete, "CHECK": check, "GC": gc, "STATUS": status}
 
@@ -135,6 +140,8 @@ def dispatch(plugin: Plugin, env: Mapping[str, str], stdin: Callable[[], bytes])
 
 def main(plugin: Plugin) -> NoReturn:
     """Run `plugin` as this process, to its end."""
+    if plugin.program is not None and sys.argv[1:]:
+        sys.exit(plugin.program(sys.argv[1:]))
     status = 1
     try:
         outcome = dispatch(plugin, os.environ, lambda: fdio.read(0))

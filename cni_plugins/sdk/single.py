@@ -95,7 +95,7 @@ def add(request: Request, name: str, wish: Wish) -> Result:
         if lease is not None:
             plan.do(lease)
         _bear(plan, request, wish, Spot(where, inside, request.ifname, parent))
-        result = lease.result() if lease is not None else wish.given or Result()
+        result = lease.result(plan) if lease is not None else wish.given or Result()
         plan.do(*_raised(inside, request.ifname, wish, result))
         return _result(request, inside, wish, result)
 

@@ -244,3 +244,46 @@ def test_a_lease_says_what_a_person_would_type(plugins: Scripted) -> None:
         "CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_NETNS=/ns CNI_IFNAME=eth0 "
         f"CNI_PATH=/nowhere:{plugins.folder} pool < the configuration"
     )
+
+
+class Link(Step):
+    """A step that says in the same record as the delegate when it is made and taken away."""
+
+    def __init__(self, plugins: Scripted) -> None:
+        self._plugins = plugins
+        self.calls_before: list[int] = []
+
+    def describe(self) -> str:
+        return "ip link add"
+
+    def apply(self) -> None:
+        self.calls_before.append(len(self._plugins.order()))
+
+    def undo(self) -> None:
+        self.calls_before.append(len(self._plugins.order()))
+
+
+def test_a_dhcp_client_is_started_when_the_link_is_there_and_undone_before_it_goes(plugins: Scripted) -> None:
+    plugins.write("dhcp", ADD=[says(GIVEN)])
+    lease, link = ipam.Lease(request(plugins, ipam_type="dhcp")), Link(plugins)
+    with pytest.raises(RuntimeError), Plan() as plan:
+        plan.do(lease, link)
+        assert lease.result(plan) == RESULT
+        plan.do(Fails())
+    assert plugins.order() == ["dhcp ADD", "dhcp DEL"]
+    assert link.calls_before == [0, 2]
+
+
+def test_a_dhcp_client_that_was_not_started_has_nothing_to_give_back(plugins: Scripted) -> None:
+    plugins.write("dhcp")
+    with pytest.raises(RuntimeError), Plan() as plan:
+        plan.do(ipam.Lease(request(plugins, ipam_type="dhcp")), Fails())
+    assert plugins.order() == []
+
+
+def test_a_dhcp_client_has_given_its_address_back_before_the_link_is_deleted(plugins: Scripted) -> None:
+    plugins.write("dhcp", DEL=[fails(11, "later")])
+    wait = ipam.begin(request(plugins, "DEL", ipam_type="dhcp"))
+    assert plugins.order() == ["dhcp DEL"]
+    with pytest.raises(CniError, match="later"):
+        wait()
