@@ -57,7 +57,7 @@ def _slip(word: str, meant: str) -> bool:
         word, meant = word[1:], meant[1:]
     while word and word[-1:] == meant[-1:]:
         word, meant = word[:-1], meant[:-1]
-    return len(word) <= 1 and len(meant) <= 1 or len(word) == 2 and word == meant[::-1]
+    return (len(word) <= 1 and len(meant) <= 1) or (len(word) == 2 and word == meant[::-1])
 
 
 def link_name(conf: View, key: str, default: str = "") -> str:
