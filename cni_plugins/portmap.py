@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from cni_plugins.sdk import publish
 from cni_plugins.sdk.garbage import valid_attachments
-from cni_plugins.sdk.keys import refuse_unserved
+from cni_plugins.sdk.keys import refuse_near_misses
 from cni_plugins.sdk.main import Plugin, warn
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.nft import find_nft
-from cni_plugins.sdk.ports import LOOPBACK, Mapping, Publication, Target, read_mapping
+from cni_plugins.sdk.ports import ALL, ELSEWHERE, LOOPBACK, NEEDED, Mapping, Publication, Target, read_mapping
 from cni_plugins.sdk.publish import ForgetFlows, Publish, Unpublish
 from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.sysctl import SetSysctl, read_sysctl
@@ -29,31 +29,35 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cni_plugins.sdk.main import Request
+    from cni_plugins.sdk.terms import Terms
     from cni_plugins.spec.config import View
     from cni_plugins.spec.ip import Address, Cidr
     from cni_plugins.spec.result import Result
     from cni_plugins.spec.steps import Step
 
-# Keys that the reference plugin has, with the values that ask for nothing.
-_UNSERVED = {
-    "masqAll": (False,),
-    "markMasqBit": (),
-    "externalSetMarkChain": ("",),
-    "conditionsV4": ([],),
-    "conditionsV6": ([],),
-}
+KEYS = ("backend", "snat", "masqAll", "markMasqBit", "externalSetMarkChain", "conditionsV4", "conditionsV6")
 
 
 @record
 class Config:
+    """`snat` as in Publication; `conditions` and `mark_chain` are empty, `mark_bit` is -1 where none is given."""
+
     mappings: tuple[Mapping, ...]
-    snat: bool
+    snat: str
+    masq_all: bool
+    conditions: dict[int, str]
+    mark_bit: int
+    mark_chain: str
 
 
 def configure(conf: View) -> Config:
     """The plugin's own keys, checked. Raises CniError 2 or 7."""
-    _refuse_unserved(conf)
-    snat = conf.boolean("snat", True)
+    refuse_near_misses(conf, KEYS)
+    _refuse_iptables(conf)
+    mark_bit, mark_chain = conf.integer("markMasqBit", -1, low=0, high=31), conf.string("externalSetMarkChain")
+    if mark_chain and mark_bit >= 0:
+        raise conf.wrong("markMasqBit", "nothing, since externalSetMarkChain tells the mark")
+    snat = _snat(conf)
     mappings: dict[tuple[str, int, Address | None], Mapping] = {}
     for view in conf.view("runtimeConfig").views("portMappings"):
         mapping = read_mapping(view)
@@ -61,20 +65,36 @@ def configure(conf: View) -> Config:
         if mappings.setdefault(key, mapping) != mapping:
             raise view.wrong("hostPort", f"each once, but {mapping} stands twice")
         _refuse_dead_loopback(view, mapping, snat)
-    return Config(tuple(mappings.values()), snat)
+    return Config(tuple(mappings.values()), snat, conf.boolean("masqAll"), _conditions(conf), mark_bit, mark_chain)
 
 
-def _refuse_unserved(conf: View) -> None:
+def _refuse_iptables(conf: View) -> None:
     backend = conf.string("backend")
     if backend == "iptables":
         hint = 'ports are elements of nftables maps here; leave the key out, or say "nftables"'
         raise CniError(UNSUPPORTED_FIELD, f'{conf.where("backend")}: "iptables" is not supported', hint)
     if backend not in ("", "nftables"):
         raise conf.wrong("backend", '"nftables"')
-    refuse_unserved(conf, _UNSERVED)
 
 
-def _refuse_dead_loopback(view: View, mapping: Mapping, snat: bool) -> None:
+def _snat(conf: View) -> str:
+    if not conf.boolean("snat", True):
+        return ""
+    if conf.string("externalSetMarkChain"):
+        return ELSEWHERE
+    return ALL if conf.boolean("masqAll") else NEEDED
+
+
+def _conditions(conf: View) -> dict[int, str]:
+    keys = {4: "conditionsV4", 6: "conditionsV6"}
+    if not any(conf.has(key) for key in keys.values()):
+        return {}
+    from cni_plugins.sdk.conditions import condition  # for those who have some alone
+
+    return {family: condition(conf, key, family) for family, key in keys.items()}
+
+
+def _refuse_dead_loopback(view: View, mapping: Mapping, snat: str) -> None:
     """A mapping that no packet could ever take."""
     if mapping.host_ip is None or mapping.host_ip not in LOOPBACK[mapping.host_ip.family]:
         return
@@ -133,7 +153,7 @@ def gc(request: Request) -> None:
 
 def status(request: Request) -> None:
     """Without the program that makes the rules, a first ADD would fail."""
-    _refuse_unserved(request.conf)
+    configure(request.conf)
     find_nft()
 
 
@@ -151,13 +171,27 @@ def _previous(request: Request) -> Result:
 
 def _publication(request: Request, config: Config, result: Result, host: Namespace) -> Publication:
     targets = tuple(Target(cidr, _link_towards(host, cidr.address)) for cidr in _addresses(result, request.ifname))
+    terms = tuple(_terms(config, targets)) if config.mark_chain or config.mark_bit >= 0 or config.conditions else ()
     found = Publication(
-        request.network, request.container_id, request.ifname, config.mappings, targets, snat=config.snat
+        request.network, request.container_id, request.ifname, config.mappings, targets, config.snat, terms
     )
     for mapping in config.mappings:
         if not any(mapping.serves(target) for target in targets):
             warn(f"portmap: {mapping} leads nowhere: the container has no address of that family")
     return found
+
+
+def _terms(config: Config, targets: tuple[Target, ...]) -> Iterator[Terms]:
+    """What the keys ask for, of each family that the container has."""
+    from cni_plugins.sdk import marks, terms
+
+    for target in targets:
+        keep, flip = marks.change(config.mark_bit, config.mark_chain, target.family) if config.snat else marks.NONE
+        loopback = ("127.0.0.0/8",) if target.family == 4 else ()
+        sources = (str(target.cidr.network), *loopback) if flip and not config.masq_all else ()
+        found = terms.Terms(target.family, config.conditions.get(target.family, ""), keep, flip, sources)
+        if found.rules:
+            yield found
 
 
 def _addresses(result: Result, ifname: str) -> Iterator[Cidr]:

@@ -16,7 +16,7 @@ from _socket import SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, socket
 from _struct import Struct
 from fcntl import ioctl
 
-from cni_plugins.sdk.elements import Element, Stored, question, read, whole
+from cni_plugins.sdk.elements import Element, Stored, place, question, read, whole
 from cni_plugins.sdk.netlink import (
     NETLINK_NETFILTER,
     NLM_F_ACK,
@@ -177,11 +177,22 @@ class Nftables:
         questions = [Message(NFT_MSG_GETSETELEM, NLM_F_ACK, _INET + question(item)) for item in elements]
         for answer in self.netlink.talk(questions):
             if not isinstance(answer, NetlinkError):
-                yield read(answer[0].body, len(_INET))
+                yield next(read(answer[0].body, len(_INET)))
             elif answer.errno == ENOENT:
                 yield None
             else:
                 raise answer.during("nft get element")
+
+    def elements(self, table: str, name: str) -> list[Stored]:
+        """All that a set or map holds (its cost grows with the host); nothing when there is no such set. Raises
+        NetlinkError."""
+        try:
+            listed = self.netlink.dump(Message(NFT_MSG_GETSETELEM, 0, _INET + place(table, name)))
+        except NetlinkError as error:
+            if error.errno == ENOENT:
+                return []
+            raise
+        return [stored for message in listed for stored in read(message.body, len(_INET))]
 
     def rules(self, table: str) -> list[str]:
         """The chain of every rule of a table, in order; nothing when there is no such table. Raises NetlinkError."""

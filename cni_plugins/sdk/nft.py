@@ -55,9 +55,7 @@ class Table:
         except Refused as refused:
             if not refused.ruleset_missing:
                 raise
-        problem = run_nft(str(self))
-        if not problem:
-            _commit_what_fits(nftables, list(restore()))
+        problem = self.make(nftables, restore)
         try:
             nftables.commit(*changes)  # whether we have made it, or somebody else just now
         except Refused as refused:
@@ -66,6 +64,13 @@ class Table:
             hint = f"is it a remainder of something else? nft delete table inet {self.name}"
             problem = problem or str(refused)
             raise CniError(PLUGIN_SPECIFIC, f"cannot make nftables table inet {self.name}: {problem}", hint) from None
+
+    def make(self, nftables: Nftables, restore: Callable[[], Iterable[Change]]) -> str:
+        """Make the table, and put into it what `restore` gives; what nft complained of. Raises OSError, CniError."""
+        problem = run_nft(str(self))
+        if not problem:
+            _commit_what_fits(nftables, list(restore()))
+        return problem
 
     def complete(self, nftables: Nftables) -> bool:
         """Whether it has all of its rules (`nft flush table` takes them and leaves the sets)."""

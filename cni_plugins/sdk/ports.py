@@ -3,13 +3,15 @@
 Rules that are written once look into maps with one element a port: `any4` and `any6` by protocol and port, `host4` and
 `host6` for those of one host address. The kernel refuses an element that exists, which is how two containers never
 get the same port. Only what is for this host itself is looked at (`fib daddr type local`): a flow in transit to the
-same port of another host is not ours (CVE-2025-67499).
+same port of another host is not ours (CVE-2025-67499). Some ports have terms (`sdk.terms`): verdict maps of the same
+keys, `terms4` and `host_terms4` and so on, are asked first, and a packet that does not meet them is nobody's.
 
 Two kinds of packets need the host's address as their source, too, else their answers would not come back through the
 host: those of localhost, and those of the container's own subnet (of itself, of its neighbours on the bridge). Sets
 say so: `snat4` and `snat6` hold the addresses of containers that are to have it, `inside4` and `inside6` each of their
 subnets towards itself, one element for all who share it. Where the packets came in would tell as well, but a bridge
-with br_netfilter hands them on without passing the host's routing, and the name of the link is lost on that way.
+with br_netfilter hands them on without passing the host's routing, and the name of the link is lost on that way. A
+container in `masq_all4` or `masq_all6` sees the host as the source of all that comes by way of its ports.
 
 Packets of 127.0.0.0/8 leave the host thanks to route_localnet, a sysctl of the link towards the container. Where that
 cannot be (IPv6 has no such thing, or without snat) a packet to the loopback is left alone: the client is refused at
@@ -22,7 +24,7 @@ The law of this file: it says what is to be in the kernel, and touches nothing. 
 from __future__ import annotations
 
 from cni_plugins.sdk import elements
-from cni_plugins.sdk.elements import Element
+from cni_plugins.sdk.elements import Element, Field
 from cni_plugins.sdk.naming import digest
 from cni_plugins.sdk.nft import Chain, Table
 from cni_plugins.sdk.records import Owner
@@ -34,7 +36,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from cni_plugins.sdk.elements import Field
+    from cni_plugins.sdk.elements import Stored
+    from cni_plugins.sdk.terms import Terms
 
 TABLE = Table(
     "cni_portmap",
@@ -43,6 +46,12 @@ TABLE = Table(
         "map any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }",
         "map host4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }",
         "map host6 { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }",
+        "map terms4 { type inet_proto . inet_service : verdict; }",
+        "map terms6 { type inet_proto . inet_service : verdict; }",
+        "map host_terms4 { type ipv4_addr . inet_proto . inet_service : verdict; }",
+        "map host_terms6 { type ipv6_addr . inet_proto . inet_service : verdict; }",
+        "set masq_all4 { type ipv4_addr; }",
+        "set masq_all6 { type ipv6_addr; }",
         "set snat4 { type ipv4_addr; }",
         "set snat6 { type ipv6_addr; }",
         "set inside4 { type ipv4_addr . ipv4_addr; flags interval; }",
@@ -56,6 +65,10 @@ TABLE = Table(
             (
                 "ip6 daddr ::1 return",
                 "ip daddr 127.0.0.0/8 meta l4proto . th dport @not_by_loopback4 return",
+                "ip daddr . meta l4proto . th dport vmap @host_terms4",
+                "ip6 daddr . meta l4proto . th dport vmap @host_terms6",
+                "meta nfproto ipv4 meta l4proto . th dport vmap @terms4",
+                "meta nfproto ipv6 meta l4proto . th dport vmap @terms6",
                 "dnat ip to ip daddr . meta l4proto . th dport map @host4",
                 "dnat ip6 to ip6 daddr . meta l4proto . th dport map @host6",
                 "meta nfproto ipv4 dnat ip to meta l4proto . th dport map @any4",
@@ -73,6 +86,8 @@ TABLE = Table(
             "postrouting",
             "nat hook postrouting priority srcnat",
             (
+                "ct status dnat ip daddr @masq_all4 masquerade",
+                "ct status dnat ip6 daddr @masq_all6 masquerade",
                 "ct status dnat ip daddr @snat4 ip saddr . ip daddr @inside4 masquerade",
                 "ct status dnat ip daddr @snat4 ip saddr 127.0.0.0/8 masquerade",
                 "ct status dnat ip6 daddr @snat6 ip6 saddr . ip6 daddr @inside6 masquerade",
@@ -81,6 +96,9 @@ TABLE = Table(
     ),
 )
 
+# Whose source becomes the host's: those that need it, all of them, or whoever somebody else's rules say.
+NEEDED, ALL, ELSEWHERE = "needed", "all", "elsewhere"
+_SNAT_SETS = {NEEDED: "snat", ALL: "masq_all"}
 LOOPBACK = {4: parse_cidr("127.0.0.0/8"), 6: parse_cidr("::1/128")}
 
 
@@ -106,6 +124,12 @@ class Mapping:
     def by_port(self) -> tuple[Field, Field]:
         return (elements.protocol(self.protocol), elements.port(self.host_port))
 
+    def place(self, anywhere: str, at_one: str, family: int) -> tuple[str, tuple[Field, ...]]:
+        """In which of two maps of a family it stands, and its key there."""
+        if self.only_at is None:
+            return f"{anywhere}{family}", self.by_port
+        return f"{at_one}{family}", (elements.address(self.only_at), *self.by_port)
+
     def serves(self, target: Target) -> bool:
         """Whether it leads there: families are never translated into each other."""
         return self.host_ip is None or self.host_ip.family == target.address.family
@@ -122,17 +146,29 @@ class Target:
     def address(self) -> Address:
         return self.cidr.address
 
+    @property
+    def family(self) -> int:
+        return self.cidr.family
+
+    @property
+    def field(self) -> Field:
+        return elements.address(self.address)
+
 
 @record
 class Publication:
-    """What an attachment publishes: each of the mappings, to the target of every family that it serves."""
+    """What an attachment publishes: each of the mappings, to the target of every family that it serves.
+
+    `snat` is whose source becomes the host's, empty for nobody's; `terms` are those of each family that has some.
+    """
 
     network: str
     container_id: str
     ifname: str
     mappings: tuple[Mapping, ...]
     targets: tuple[Target, ...]
-    snat: bool = True
+    snat: str = NEEDED
+    terms: tuple[Terms, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -146,35 +182,44 @@ class Publication:
     def pairs(self) -> list[tuple[Mapping, Target]]:
         return [(mapping, target) for mapping in self.mappings for target in self.targets if mapping.serves(target)]
 
+    def served(self) -> list[Target]:
+        """The targets to which a mapping leads."""
+        return [target for target in self.targets if any(mapping.serves(target) for mapping in self.mappings)]
+
     @property
     def subnets(self) -> list[Cidr]:
         """Those whose packets to themselves need snat."""
-        return list(dict.fromkeys(target.cidr.network for _mapping, target in self.pairs())) if self.snat else []
+        return list(dict.fromkeys(target.cidr.network for target in self.served())) if self.snat == NEEDED else []
 
     def elements(self) -> list[Element]:
         """Everything that the table holds for it alone, each once."""
-        pairs = self.pairs()
-        found = [self.in_map(mapping, target) for mapping, target in pairs]
-        if self.snat:
-            found += [self._in_snat(target) for _mapping, target in pairs]
-        else:
-            hidden = (item for item, target in pairs if not item.only_at and target.address.family == 4)
+        found = [self.in_map(mapping, target) for mapping, target in self.pairs()]
+        for terms in self.terms:
+            found += [self._under(terms, mapping) for mapping in self._of_family(terms.family)]
+        if self.snat in _SNAT_SETS:
+            name = _SNAT_SETS[self.snat]
+            found += [self._element(f"{name}{item.family}", (item.field,)) for item in self.served()]
+        elif not self.snat:
+            hidden = (item for item in self._of_family(4) if not item.only_at)
             found += [self._element("not_by_loopback4", item.by_port) for item in hidden]
         return list(dict.fromkeys(found))
 
+    def _of_family(self, family: int) -> list[Mapping]:
+        """The mappings that lead to a target of a family."""
+        targets = [target for target in self.targets if target.family == family]
+        return [mapping for mapping in self.mappings if targets and mapping.serves(targets[0])]
+
     def in_map(self, mapping: Mapping, target: Target) -> Element:
         """The element that leads a mapping to a target."""
-        value = (elements.address(target.address), elements.port(mapping.container_port))
-        if mapping.only_at is None:
-            return self._element(f"any{target.address.family}", mapping.by_port, value)
-        key = (elements.address(mapping.only_at), *mapping.by_port)
-        return self._element(f"host{target.address.family}", key, value)
+        value = (target.field, elements.port(mapping.container_port))
+        return self._element(*mapping.place("any", "host", target.family), value)
 
-    def _in_snat(self, target: Target) -> Element:
-        return self._element(f"snat{target.address.family}", (elements.address(target.address),))
+    def _under(self, terms: Terms, mapping: Mapping) -> Element:
+        """The element that puts a mapping under terms."""
+        return self._element(*mapping.place("terms", "host_terms", terms.family), jump=terms.chain)
 
-    def _element(self, name: str, key: tuple[Field, ...], value: tuple[Field, ...] = ()) -> Element:
-        return Element(TABLE.name, name, key, value, self.comment)
+    def _element(self, name: str, key: tuple[Field, ...], value: tuple[Field, ...] = (), jump: str = "") -> Element:
+        return Element(TABLE.name, name, key, value, self.comment, False, jump)
 
 
 def comment(network: str, container_id: str, ifname: str) -> str:
@@ -195,6 +240,38 @@ def holder(text: str) -> str:
 def _short(word: str, longest: int) -> str:
     """nft refuses to read back a comment of more than 128 bytes."""
     return word if len(word) <= longest else "#" + digest(word, size=16).hex()
+
+
+# --- what the kernel lists, where no record tells ---------------------------------------------------------------------
+
+OWN_SETS = tuple(
+    f"{name}{family}"
+    for family in (4, 6)
+    for name in ("any", "host", "terms", "host_terms", "masq_all", "snat", "not_by_loopback")
+    if (name, family) != ("not_by_loopback", 6)
+)
+
+
+def listed(name: str, stored: Stored) -> Element:
+    """What is held in one of OWN_SETS, as an element that can be deleted."""
+    key, value = ((Field(packed.hex(), packed, packed),) if packed else () for packed in (stored.key, stored.value))
+    return Element(TABLE.name, name, key, value, stored.comment, False, stored.jump)
+
+
+def udp_target(element: Element) -> tuple[Address, int] | None:
+    """Where a listed element leads UDP packets, and from which port of the host; None for all else."""
+    if not element.value:
+        return None
+    key, value = element.key[0].first, element.value[0].first  # … protocol . port, address . port, 4 bytes each
+    if key[-8] != elements.PROTOCOLS["udp"]:
+        return None
+    packed = value[:-4]
+    return Address(4 if len(packed) == 4 else 6, int.from_bytes(packed, "big")), int.from_bytes(key[-4:-2], "big")
+
+
+def of_network(text: str, network: str) -> bool:
+    """Whether a comment is that of an attachment of the network."""
+    return text.split(" ")[:1] == [_short(network, 40)]
 
 
 # --- as JSON: the capability's own shape, and an attachment's record --------------------------------------------------
@@ -221,18 +298,29 @@ def mapping_to_json(mapping: Mapping) -> dict[str, Any]:
 
 def to_json(publication: Publication) -> dict[str, Any]:
     """What an attachment's record holds; network, container and interface are in its path."""
-    return {
+    document: dict[str, Any] = {
         "snat": publication.snat,
         "targets": [{"address": str(item.cidr), "link": item.link} for item in publication.targets],
         "portMappings": [mapping_to_json(item) for item in publication.mappings],
     }
+    if publication.terms:
+        from cni_plugins.sdk import terms
+
+        document["terms"] = [terms.to_json(item) for item in publication.terms]
+    return document
 
 
 def from_json(view: View, network: str, owner: Owner) -> Publication:
     """The publication that a record holds. Raises CniError 7 when it holds none."""
     mappings = tuple(read_mapping(item) for item in view.views("portMappings"))
     targets = tuple(_target(item) for item in view.views("targets"))
-    return Publication(network, owner.container_id, owner.ifname, mappings, targets, view.boolean("snat", True))
+    under: tuple[Terms, ...] = ()
+    if view.has("terms"):
+        from cni_plugins.sdk import terms
+
+        under = tuple(terms.from_json(item) for item in view.views("terms"))
+    snat = view.string("snat", NEEDED)
+    return Publication(network, owner.container_id, owner.ifname, mappings, targets, snat, under)
 
 
 def _target(view: View) -> Target:

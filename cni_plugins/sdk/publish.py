@@ -13,24 +13,41 @@ import os
 from cni_plugins.sdk import garbage
 from cni_plugins.sdk.main import warn
 from cni_plugins.sdk.nfnl import EBUSY, EEXIST, Change, Nftables, Refused
-from cni_plugins.sdk.ports import TABLE, Mapping, Publication, comment, from_json, holder, of_container, to_json
+from cni_plugins.sdk.nft import run_nft
+from cni_plugins.sdk.ports import (
+    OWN_SETS,
+    TABLE,
+    Mapping,
+    Publication,
+    comment,
+    from_json,
+    holder,
+    listed,
+    of_container,
+    of_network,
+    to_json,
+    udp_target,
+)
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
 from cni_plugins.sdk.shares import Shares
 from cni_plugins.sdk.subnets import Subnets
 from cni_plugins.spec.config import View
-from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from cni_plugins.sdk.conntrack import Flow
     from cni_plugins.sdk.elements import Element
     from cni_plugins.sdk.netns import Namespace
+    from cni_plugins.sdk.terms import Terms
+    from cni_plugins.spec.ip import Address
 
 SUBNETS = Subnets("portmap", TABLE.name, inside=2)
+_CHAINS = Shares("portmap", "terms")  # who publishes under which terms
 
 _FLUSHED = "somebody has flushed it; connect the container anew"
 _CHOOSE = "choose another host port"
@@ -44,7 +61,8 @@ class Publish(Step):
     publication: Publication
 
     def describe(self) -> str:
-        return "; ".join(map(str, (*SUBNETS.additions(self.publication.subnets), *self._creations())))
+        chains = [f"nft '{line}'" for terms in self.publication.terms for line in terms.commands(TABLE.name)]
+        return "; ".join([*chains, *map(str, (*SUBNETS.additions(self.publication.subnets), *self._creations()))])
 
     def _creations(self) -> list[Change]:
         return [Change("create", element) for element in self.publication.elements()]
@@ -59,11 +77,25 @@ class Publish(Step):
                 _SINGLE.join(thing, wanted.network, wanted.owner)
             with SUBNETS.locked():
                 SUBNETS.join(wanted.subnets, wanted.network, wanted.owner)
+                for terms in wanted.terms:
+                    _CHAINS.join(terms.chain, wanted.network, wanted.owner)
+                self._make_chains()
                 self._add()
             _refuse_shadows(self.nftables, wanted)
         except BaseException:
             self.undo()
             raise
+
+    def _make_chains(self) -> None:
+        """The chains of our terms, where they are not there yet."""
+        if not self.publication.terms:
+            return
+        there = self.nftables.rules(TABLE.name)
+        if not there:
+            TABLE.make(self.nftables, restore=self._others)
+        for terms in self.publication.terms:
+            if there.count(terms.chain) < len(terms.rules):
+                _make_chain(terms)
 
     def _add(self) -> None:
         shared = SUBNETS.additions(self.publication.subnets)
@@ -86,7 +118,7 @@ class Publish(Step):
             stored = self.nftables.lookup(change.element)[0] if error else None
             if stored is None:
                 yield change
-            elif not change.element.value:
+            elif not change.element.value and not change.element.jump:
                 # About an address that IPAM has given to us: whoever left this has it no more.
                 yield Change("delete", change.element)
                 yield change
@@ -98,6 +130,8 @@ class Publish(Step):
         """What everybody else publishes."""
         for other in publications():
             if (other.network, other.owner) != (self.publication.network, self.publication.owner):
+                for terms in other.terms:
+                    _make_chain(terms)
                 yield from (Change("add", element) for element in other.elements())
                 yield from SUBNETS.additions(other.subnets)
 
@@ -125,16 +159,42 @@ class Unpublish(Step):
 
     def apply(self) -> None:
         records = AttachmentRecords("portmap", self.network)
+        if not os.path.lexists(records.path(self.owner)):
+            return
         publication = _load(records, self.network, self.owner)
-        if publication is not None:
-            with SUBNETS.locked():
-                unused = SUBNETS.leave(publication.subnets, self.network, self.owner)
-                removals = SUBNETS.removals(self.nftables, unused)
-                self.nftables.commit(*self._deletions(publication.elements()), *removals)
-            for thing in _single_addresses(publication):
-                _SINGLE.leave(thing, self.network, self.owner)
-            _forget_flows_of(self.nftables, publication)
-        records.delete(self.owner)
+        if publication is None:
+            self.sweep()
+        else:
+            self._take_back(publication)
+            records.delete(self.owner)
+
+    def _take_back(self, publication: Publication) -> None:
+        with SUBNETS.locked():
+            unused = SUBNETS.leave(publication.subnets, self.network, self.owner)
+            removals = SUBNETS.removals(self.nftables, unused)
+            self.nftables.commit(*self._deletions(publication.elements()), *removals)
+            self._leave_chains(terms.chain for terms in publication.terms)
+        for thing in _single_addresses(publication):
+            _SINGLE.leave(thing, self.network, self.owner)
+        udp = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
+        _forget_flows(self.nftables, {(target.address, mapping.host_port) for mapping, target in udp})
+
+    def sweep(self) -> None:
+        """The same without a record: by the elements' comments, all of which are read, so its cost grows with the
+        host."""
+        with SUBNETS.locked():
+            unused = SUBNETS.leave(SUBNETS.used(), self.network, self.owner)
+            removals = SUBNETS.removals(self.nftables, unused)
+            _remove_listed(self.nftables, lambda comment: comment == self._comment, *removals)
+            self._leave_chains(_CHAINS.things())
+        for thing in _SINGLE.things():
+            _SINGLE.leave(thing, self.network, self.owner)
+        AttachmentRecords("portmap", self.network).delete(self.owner)
+
+    def _leave_chains(self, chains: Iterable[str]) -> None:
+        for chain in chains:
+            if _CHAINS.leave(chain, self.network, self.owner) and chain in self.nftables.rules(TABLE.name):
+                _remove_chain(chain)
 
     def _deletions(self, elements: list[Element]) -> Iterator[Change]:
         """What takes away those of `elements` that bear our comment."""
@@ -187,14 +247,34 @@ def check(nftables: Nftables, publication: Publication) -> None:
             raise _taken(element, stored.comment)
         if ours and not stored.fits(element):
             raise CniError(PLUGIN_SPECIFIC, f"nftables: inet {TABLE.name} has another value for {element}")
-    if not TABLE.complete(nftables):
+    rules = nftables.rules(TABLE.name) if publication.terms else []
+    if any(rules.count(terms.chain) < len(terms.rules) for terms in publication.terms) or not TABLE.complete(nftables):
         raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
 
 
 def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
-    """GC: take back what the attachments of `network` publish that are not `valid`. Raises the first failure."""
-    owners = AttachmentRecords("portmap", network).owners()
-    garbage.collect(owners, valid, lambda owner: Unpublish(nftables, network, owner).apply())
+    """GC: take back what the attachments of `network` publish that are not `valid`. Raises the first failure.
+
+    Also what no record tells of: whoever emptied /run/cni has left it.
+    """
+    recorded = set(AttachmentRecords("portmap", network).owners())
+    noted = SUBNETS.owners(network) | _SINGLE.owners(network) | _CHAINS.owners(network)
+
+    def release(owner: Owner) -> None:
+        step = Unpublish(nftables, network, owner)
+        return step.apply() if owner in recorded else step.sweep()
+
+    garbage.collect(recorded | noted, valid, release)
+    alive = {comment(network, owner.container_id, owner.ifname) for owner in valid}
+    _remove_listed(nftables, lambda text: of_network(text, network) and text not in alive)
+
+
+def _remove_listed(nftables: Nftables, whose: Callable[[str], bool], *removals: Change) -> None:
+    """Delete every element with such a comment, and `removals` beside them."""
+    held = [listed(name, stored) for name in OWN_SETS for stored in nftables.elements(TABLE.name, name)]
+    ours = [element for element in held if whose(element.comment)]
+    nftables.commit(*(Change("delete", element) for element in ours), *removals)
+    _forget_flows(nftables, {target for target in map(udp_target, ours) if target is not None})
 
 
 def publications() -> Iterator[Publication]:
@@ -212,10 +292,36 @@ def _load(records: AttachmentRecords, network: str, owner: Owner) -> Publication
     """What the attachment's record says. One that says nothing is as good as none, but not passed over in silence."""
     document = records.load(owner)
     try:
-        return None if document is None else from_json(View(document), network, owner)
+        if document is not None:
+            return from_json(View(document), network, owner)
+        problem = "it is damaged" if os.path.lexists(records.path(owner)) else ""
     except CniError as error:
-        warn(f"portmap: {records.path(owner)} does not tell what {owner} publishes: {error}")
-        return None
+        problem = str(error)
+    if problem:
+        warn(f"portmap: {records.path(owner)} does not tell what {owner} publishes: {problem}")
+    return None
+
+
+# --- chains of terms --------------------------------------------------------------------------------------------------
+
+
+def _make_chain(terms: Terms) -> None:
+    """Raises CniError where nft does not understand the terms."""
+    problem = run_nft("".join(f"{line}\n" for line in terms.commands(TABLE.name)))
+    if problem:
+        raise CniError(INVALID_CONFIG, f"conditionsV{terms.family}: nft refuses {terms.condition!r}: {problem}")
+
+
+def _remove_chain(chain: str) -> None:
+    """It is nobody's any more. Where it cannot be removed it does no harm."""
+    from cni_plugins.sdk.terms import removal
+
+    try:
+        problem = run_nft(removal(TABLE.name, chain))
+    except CniError as error:
+        problem = str(error)
+    if problem:
+        warn(f"portmap: chain {chain} of nftables table inet {TABLE.name} is left: {problem}")
 
 
 # --- conflicts --------------------------------------------------------------------------------------------------------
@@ -272,16 +378,18 @@ def _concerns(flow: Flow, mapping: Mapping) -> bool:
     return flow.port == mapping.host_port and mapping.only_at in (None, flow.dst)
 
 
-def _forget_flows_of(nftables: Nftables, publication: Publication) -> None:
-    """Those that the container answers: their next packets must not be sent to an address that is nobody's."""
-    pairs = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
-    if not pairs:
+def _forget_flows(nftables: Nftables, published: set[tuple[Address, int]]) -> None:
+    """Those that a container answers: their next packets must not be sent to an address that is nobody's.
+
+    `published` are pairs of a container's address and a port of the host that leads there.
+    """
+    if not published:
         return
     from cni_plugins.sdk import conntrack  # for UDP alone
 
-    ports = {mapping.host_port for mapping, _target in pairs}
+    ports = {port for _address, port in published}
     try:
-        for address in dict.fromkeys(target.address for _mapping, target in pairs):
+        for address in {address for address, _port in published}:
             flows = conntrack.udp_flows(nftables.netlink, address.family, ports)
             conntrack.forget(nftables.netlink, [flow for flow in flows if flow.answered_by == address])
     except OSError as error:

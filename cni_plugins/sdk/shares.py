@@ -63,6 +63,11 @@ class Shares:
                 yield network, Owner(container_id, ifname)
 
 
+    def owners(self, network: str) -> set[Owner]:
+        """The attachments of a network that use something: its cost grows with the host."""
+        return {owner for thing in self.things() for name, owner in self.users(thing) if name == network}
+
+
 def _file(owner: Owner) -> str:
     return f"{owner.container_id}:{owner.ifname}"
 

@@ -60,6 +60,10 @@ class Subnets:
         """Those that nobody uses any more."""
         return [cidr for cidr in subnets if self._shares.leave(_name(cidr), network, owner)]
 
+    def owners(self, network: str) -> set[Owner]:
+        """The attachments of a network that use some."""
+        return self._shares.owners(network)
+
     def used(self) -> list[Cidr]:
         """All that somebody uses."""
         return [parse_network(name.replace("-", "/")) for name in self._shares.things()]

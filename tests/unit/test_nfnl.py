@@ -101,7 +101,7 @@ def test_an_element_is_what_its_words_say(element: Element, words: str, attribut
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=60))
 def test_a_comment_comes_back_as_it_was_written(comment: str) -> None:
     element = Element("t", "any4", (protocol("tcp"), port(80)), (WEB, port(80)), comment)
-    stored = read(whole(element), 0)
+    (stored,) = read(whole(element), 0)
     assert stored.comment == comment
     assert stored.fits(element)
 
@@ -109,11 +109,11 @@ def test_a_comment_comes_back_as_it_was_written(comment: str) -> None:
 def test_what_is_stored_fits_the_very_same_element_only() -> None:
     pair = Element("t", "pairs", (subnet(TEN), subnet(TEN)), interval=True)
     narrow = parse_cidr("10.1.0.0/24")
-    stored = read(whole(pair), 0)
+    (stored,) = read(whole(pair), 0)
     assert stored.fits(pair)
     assert not stored.fits(Element("t", "pairs", (subnet(narrow), subnet(narrow)), interval=True))
     mapping = Element("t", "any4", (protocol("tcp"), port(80)), (WEB, port(80)))
-    assert not read(whole(mapping), 0).fits(Element("t", "any4", mapping.key, (WEB, port(81))))
+    assert not next(read(whole(mapping), 0)).fits(Element("t", "any4", mapping.key, (WEB, port(81))))
     assert not Stored(b"\0").fits(mapping)
 
 
