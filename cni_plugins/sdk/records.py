@@ -4,13 +4,14 @@ DEL and GC must find an attachment's keys when result, cache and namespace are g
 ADD: /run/cni/<plugin>/<network>/<container>:<ifname>. A ':' is legal in none of the three, so names are unambiguous.
 /run is emptied by a reboot, as the kernel's own state is. A folder goes away with its last record.
 
-A file is written under a temporary name, synced and renamed: a reader meets the old text or the new one, also after
-a crash (rename(2); the reference plugins' truncated files are what made this law).
+A file is written without a name, synced and linked to its own, or renamed over an earlier one: a reader meets the old
+text or the new one, also after a crash (the reference plugins' truncated files are what made this law).
 """
 
 from __future__ import annotations
 
 import os
+from errno import EISDIR, EOPNOTSUPP
 from fcntl import LOCK_EX, LOCK_UN, flock
 
 from cni_plugins.sdk import fdio
@@ -31,18 +32,44 @@ def write_file(path: str, text: bytes, mode: int = 0o600) -> None:
     """Put `text` at `path` atomically and durably. Its folder must be there. Raises OSError."""
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    fd, nameless = _draft(folder, temporary, mode)
     try:
         try:
             os.fchmod(fd, mode)  # whatever the umask says
             fdio.write(fd, text)
             os.fsync(fd)
+            if nameless and _link(fd, path):
+                return
+            if nameless:  # it takes the place of another
+                _link(fd, temporary)
         finally:
             os.close(fd)
         os.rename(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
         raise
+
+
+def _draft(folder: str, temporary: str, mode: int) -> tuple[int, bool]:
+    """A new file to be filled, and whether it has no name yet: whoever is killed while filling that leaves nothing."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    try:
+        return os.open(folder, flags | os.O_TMPFILE, mode), True
+    except OSError as error:
+        if error.errno not in (EISDIR, EOPNOTSUPP):  # what a kernel or file system says that has no such files
+            raise
+    return os.open(temporary, flags | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode), False
+
+
+def _link(fd: int, path: str) -> bool:
+    """Give a nameless file its name (open(2), "O_TMPFILE"); False when that is taken."""
+    try:
+        # Only with a folder's descriptor, which an absolute path makes meaningless, is the link to the file followed.
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd)
+    except FileExistsError:
+        return False
+    return True
 
 
 def read_file(path: str) -> bytes | None:

@@ -48,16 +48,51 @@ def test_a_write_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path, m
     path = str(tmp_path / "file")
     write_file(path, b"old")
 
-    def full(*_: object) -> None:
+    def full(*_: object, **_more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("fsync", "rename"):
+    for name in ("fsync", "rename", "link"):
         with monkeypatch.context() as patch:
             patch.setattr(os, name, full)
             with pytest.raises(OSError, match="No space"):
                 write_file(path, b"new")
     assert read_file(path) == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_writer_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.fsync = lambda _fd: [os.write(write_end, b"x"), time.sleep(60)]  # type: ignore[assignment]
+        write_file(str(tmp_path / "file"), b"text")
+        os._exit(1)
+    os.read(read_end, 1)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    os.close(read_end)
+    os.close(write_end)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_where_files_have_no_nameless_drafts_they_are_written_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    path = str(tmp_path / "file")
+    if there:
+        write_file(path, b"old")
+    opened = os.open
+
+    def old(name: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(95, "Operation not supported")
+        return opened(name, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", old)
+        write_file(path, b"new")
+    assert read_file(path) == b"new" and os.listdir(tmp_path) == ["file"]
 
 
 def test_a_file_that_is_not_there_is_none(tmp_path: Path) -> None:
