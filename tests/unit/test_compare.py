@@ -1,0 +1,14 @@
+"""The comparison with the reference plugins says what the tests' marks say."""
+
+from __future__ import annotations
+
+from support import compare
+
+
+def test_the_page_is_what_the_marks_make() -> None:
+    assert compare.PAGE.read_text(encoding="utf-8") == compare.page(), "run .venv/bin/python tests/support/compare.py"
+
+
+def test_every_mark_is_on_a_test_of_both_sides() -> None:
+    marked = sum(path.read_text().count("\n@reference_fails(") for path in compare.house.python_files("tests"))
+    assert marked == sum(bool(test.instead) for test in compare.shared())
