@@ -18,6 +18,7 @@ from cni_plugins.sdk.records import read_file, write_file
 
 # Plugin type, as configurations and CNI_PATH spell it, and the module of cni_plugins that is it.
 NAMES = {
+    "bandwidth": "bandwidth",
     "bridge": "bridge",
     "dummy": "dummy",
     "host-local": "host_local",

@@ -31,6 +31,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "loopback": {},
     "macvlan": {"master": "parent0", "ipam": IPAM},
     "tap": {"owner": 1000, "ipam": IPAM},
+    "bandwidth": {"ingressRate": 0, "prevResult": PREVIOUS},
     "portmap": {"runtimeConfig": PORTS, "prevResult": PREVIOUS},
     "tuning": {"sysctl": {"net.core.somaxconn": "512"}, "prevResult": PREVIOUS},
     "ptp": {"ipMasq": True, "ipam": IPAM},
@@ -48,7 +49,7 @@ OURS = {
     "macvlan": (41, 41),
     "portmap": (34, 34),
     "tap": (42, 42),
-    "tuning": (29, 29),
+    "tuning": (29, 29), "bandwidth": (29, 29),
 }
 OURS |= {"ptp": (47, 45), "static": (19, 19)}
 

@@ -56,7 +56,7 @@ DEAR = (
 # C modules that are cheap: under half a millisecond each, many of them in the interpreter already.
 C_MODULES = {
     *("__future__", "_blake2", "_ctypes", "_json", "_socket", "_struct", "binascii", "errno", "fcntl", "gc", "math"),
-    *("_prctl", "array", "select", "struct", "termios"),
+    *("_prctl", "_sha512", "array", "select", "struct", "termios"),
 }
 
 
