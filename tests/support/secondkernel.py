@@ -33,8 +33,7 @@ SILENCE = 300.0  # seconds without a word after which a guest counts as hung
 LIMIT = 240  # seconds for a test there, where starting a program takes twenty times as long
 CONSOLE = 4000  # characters of the console's end that tell why
 
-# What the guest's pytest needs not: hypothesis takes a second to import there.
-SETTINGS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-q", "--no-header", f"--timeout={LIMIT}")
+SETTINGS = ("-q", "--no-header", f"--timeout={LIMIT}")
 
 
 def plug_in(config: pytest.Config) -> None:
