@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cni_plugins.spec.result import Dns
 
 # The keys that any plugin may be given.
-_EVERYBODYS = ("cniVersion", "name", "type", "args", "capabilities", "ipam", "dns", "prevResult", "runtimeConfig")
+EVERYBODYS = ("cniVersion", "name", "type", "args", "capabilities", "ipam", "dns", "prevResult", "runtimeConfig")
 _SHORTEST = 4  # shorter words are a letter away from too many others
 
 
@@ -40,7 +40,7 @@ def refuse_near_misses(conf: View, known: Iterable[str]) -> None:
     Keys that nobody knows are legal (P4): other people's tools put theirs beside ours. A misspelt one would be left
     out of account in silence, and its author would look for the fault elsewhere.
     """
-    words = {key.casefold(): key for key in (*_EVERYBODYS, *known)}
+    words = {key.casefold(): key for key in (*EVERYBODYS, *known)}
     for key in conf.document:
         word = key.casefold()
         if word in words or len(word) < _SHORTEST:
