@@ -241,9 +241,11 @@ def gc(request: Request) -> None:
     nftables = Nftables(request.env)
     try:
         garbage.all_of(
-            lambda: masquerade.collect(nftables, request.network, valid),
-            lambda: hostends.collect(request.network, valid),
-            lambda: ipam.delegate(request),
+            *ipam.collected(
+                request,
+                lambda: masquerade.collect(nftables, request.network, valid),
+                lambda: hostends.collect(request.network, valid),
+            )
         )
     finally:
         nftables.close()

@@ -21,6 +21,7 @@ NAMES = {
     "bandwidth": "bandwidth",
     "bridge": "bridge",
     "dummy": "dummy",
+    "host-device": "host_device",
     "host-local": "host_local",
     "ipvlan": "ipvlan",
     "loopback": "loopback",
@@ -31,6 +32,8 @@ NAMES = {
     "tap": "tap",
     "tuning": "tuning",
     "vlan": "vlan",
+    "win-bridge": "windows",
+    "win-overlay": "windows",
 }
 
 _MARK = "# A launcher of the cni_plugins package."  # by it a launcher is known that another interpreter wrote

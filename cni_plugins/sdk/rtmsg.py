@@ -154,6 +154,16 @@ def link_set(
     return Message(RTM_SETLINK, NLM_F_ACK, _link(target, up, promisc, allmulti) + looks)
 
 
+def link_move(index: int, *, name: str, netns: int | None = None, alias: str | None = None) -> Message:
+    """`ip link set … netns … name … alias …`: under the new name in one go; without `netns`, a descriptor, a new name.
+
+    A link is down after a move, and must be down for a new name. An empty alias takes away what it had.
+    """
+    where = u32(IFLA_NET_NS_FD, netns) if netns is not None else b""
+    known = attribute(IFLA_IFALIAS, alias.encode()) if alias is not None else b""
+    return Message(RTM_SETLINK, NLM_F_ACK, _link(index) + text(IFLA_IFNAME, name) + where + known)
+
+
 def port_set(target: int | str, *, hairpin: bool | None = None, isolated: bool | None = None) -> Message:
     """`ip link set … type bridge_slave hairpin on isolated on`, on a link that is a bridge's port."""
     data = b"" if hairpin is None else u8(IFLA_BRPORT_MODE, hairpin)

@@ -34,12 +34,13 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "bandwidth": {"ingressRate": 0, "prevResult": PREVIOUS},
     "portmap": {"runtimeConfig": PORTS, "prevResult": PREVIOUS},
     "tuning": {"sysctl": {"net.core.somaxconn": "512"}, "prevResult": PREVIOUS},
+    "host-device": {"device": "parent1", "ipam": IPAM},
     "ptp": {"ipMasq": True, "ipam": IPAM},
     "static": {"ipam": {"type": "static", "addresses": [{"address": "10.5.0.2/24"}]}},
 }
 
 # What this machine's kernel may be without; they import what macvlan does.
-OTHER_KERNEL = ("dummy", "ipvlan", "vlan")
+OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "win-bridge", "win-overlay")
 
 # Our own modules, for ADD and for DEL.
 OURS = {
@@ -51,7 +52,7 @@ OURS = {
     "tap": (42, 42),
     "tuning": (29, 29), "bandwidth": (29, 29),
 }
-OURS |= {"ptp": (47, 45), "static": (19, 19)}
+OURS |= {"host-device": (43, 43), "ptp": (47, 45), "static": (19, 19)}
 
 
 @pytest.mark.leaves(*leftovers.SHARED, f"file {PLUGINS}/*", "in netns box: *", "link parent?")

@@ -123,6 +123,14 @@ CASES: list[tuple[str, Message, int, int, dict[str, Any]]] = [
         link(index=3, flags=0x200, change=0x200, IFLA_TXQLEN=0),
     ),
     (
+        "link_move",
+        rtmsg.link_move(3, name="eth0", netns=5, alias="eth1"),
+        19,
+        REQUEST | ACK,
+        link(index=3, IFLA_IFNAME="eth0", IFLA_NET_NS_FD=5, IFLA_IFALIAS="eth1"),
+    ),
+    ("link_move", rtmsg.link_move(3, name="eth1"), 19, REQUEST | ACK, link(index=3, IFLA_IFNAME="eth1")),
+    (
         "port_set",
         rtmsg.port_set("veth0", hairpin=True, isolated=False),
         16,

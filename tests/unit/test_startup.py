@@ -28,7 +28,7 @@ OURS = {
     "tap": 36,
     "vlan": 35,
 }
-OURS |= {"ptp": 40, "static": 19}
+OURS |= {"host-device": 38, "ptp": 40, "static": 19, "win-bridge": 17, "win-overlay": 17}
 
 
 @pytest.mark.parametrize("name", launcher.NAMES)
