@@ -372,11 +372,13 @@ def gc(request: Request) -> None:
     nftables = Nftables(request.env)
     try:
         garbage.all_of(
-            lambda: masquerade.collect(nftables, request.network, valid),
-            lambda: _delete_stale_links(
-                request.network, {naming.alias(request.network, o.container_id, o.ifname) for o in valid}
-            ),
-            lambda: ipam.delegate(request),
+            *ipam.collected(
+                request,
+                lambda: masquerade.collect(nftables, request.network, valid),
+                lambda: _delete_stale_links(
+                    request.network, {naming.alias(request.network, o.container_id, o.ifname) for o in valid}
+                ),
+            )
         )
     finally:
         nftables.close()

@@ -73,6 +73,13 @@ def begin(request: Request, command: str = "") -> Callable[[], object]:
     return lambda: _answer(request, _wait(request, call)) if call is not None else None
 
 
+def collected(request: Request, *tasks: Callable[[], object]) -> tuple[Callable[[], object], ...]:
+    """GC's `tasks` with the delegate's own: the last one, for what still runs must have lost its connection before
+    another can be given its address; but before links go where it needs them."""
+    own = (lambda: delegate(request),)
+    return (*own, *tasks) if _needs_link(request) else (*tasks, *own)
+
+
 def _raiser(error: CniError) -> Callable[[], object]:
     def wait() -> object:
         raise error

@@ -22,7 +22,7 @@ from cni_plugins.sdk.main import Plugin
 from cni_plugins.sdk.netlink import NetlinkError
 from cni_plugins.sdk.netns import Namespace, quoted, sandbox, sandbox_left
 from cni_plugins.sdk.records import AttachmentRecords, Owner
-from cni_plugins.spec.errors import INTERNAL, NOT_AVAILABLE, CniError
+from cni_plugins.spec.errors import INTERNAL, LIMITED_CONNECTIVITY, NOT_AVAILABLE, CniError
 from cni_plugins.spec.jsontext import dumps
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.result import Interface, Result
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.main import Request
     from cni_plugins.spec.result import Dns
 
+ENETDOWN = 100
 ALIAS = "cni "  # what the aliases of everybody's links begin with
 
 
@@ -96,7 +97,7 @@ def add(request: Request, name: str, wish: Wish) -> Result:
             plan.do(lease)
         _bear(plan, request, wish, Spot(where, inside, request.ifname, parent))
         result = lease.result(plan) if lease is not None else wish.given or Result()
-        plan.do(*_raised(inside, request.ifname, wish, result))
+        _raise(plan, Spot(where, inside, request.ifname, parent), wish, result)
         return _result(request, inside, wish, result)
 
 
@@ -156,12 +157,21 @@ def _bear(plan: Plan, request: Request, wish: Wish, spot: Spot) -> None:
     plan.do(SetLink(spot.inside, spot.ifname, alias=naming.alias(*who(request))))
 
 
-def _raised(inside: Namespace, ifname: str, wish: Wish, result: Result) -> list[Step]:
+def _raise(plan: Plan, spot: Spot, wish: Wish, result: Result) -> None:
+    """Addresses, up, routes."""
+    inside, ifname = spot.inside, spot.ifname
     if not wish.layer3:
-        return [SetLink(inside, ifname, up=True)]
+        plan.do(SetLink(inside, ifname, up=True))
+        return
     if not result.ips:
         raise CniError(INTERNAL, "the IPAM plugin gave no IP address")
-    return layer3.configure(inside, ifname, result.ips, result.routes)
+    try:
+        plan.do(*layer3.configure(inside, ifname, result.ips, result.routes))
+    except NetlinkError as error:
+        parent = spot.where.rtnl.link(spot.parent) if spot.parent else None
+        if error.errno != ENETDOWN or parent is None or parent.up:
+            raise
+        raise CniError(INTERNAL, str(error), parents.down(parent)) from None
 
 
 def _result(request: Request, inside: Namespace, wish: Wish, result: Result) -> Result:
@@ -192,8 +202,10 @@ def collect(request: Request, name: str, kind: str) -> None:
     valid = garbage.valid_attachments(request.conf)
     owners = AttachmentRecords(name, request.network).owners()
     garbage.all_of(
-        lambda: garbage.collect(owners, valid, lambda owner: _take_down(name, kind, request.network, owner)),
-        lambda: ipam.delegate(request),
+        *ipam.collected(
+            request,
+            lambda: garbage.collect(owners, valid, lambda owner: _take_down(name, kind, request.network, owner)),
+        )
     )
 
 
@@ -250,6 +262,8 @@ def status(request: Request, wish: Wish) -> None:
     """Could ADD be served? A parent in the container cannot be asked for: there is no container."""
     with Namespace() as host:
         if wish.parent is not None and not wish.in_container:
-            parents.find(host, wish.parent, wish.mtu, NOT_AVAILABLE)
+            parent = parents.find(host, wish.parent, wish.mtu, NOT_AVAILABLE)
+            if not parent.up:
+                raise CniError(LIMITED_CONNECTIVITY, f"nothing passes by {parent.name}", parents.down(parent))
         wish.kind.require(host, NOT_AVAILABLE)
     ipam.delegate(request)
