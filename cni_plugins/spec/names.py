@@ -46,6 +46,8 @@ def ifname(name: str) -> str:
         problem = "'.' and '..' are not names"
     elif any(char in "/:" or char.isspace() for char in name):
         problem = "it holds '/', ':' or white space"
+    elif "%" in name:  # the libraries let it pass, and the kernel would make a link of another name
+        problem = "it holds '%', which the kernel takes for the place of a number"
     else:
         return name
     raise CniError(INVALID_ENVIRONMENT, f"invalid interface name {name!r}", problem)

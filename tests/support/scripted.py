@@ -26,8 +26,11 @@ seen = 0
 if os.path.exists(LOG):
     with open(LOG) as log:
         seen = sum(line.startswith(repr((NAME, command))[:-1]) for line in log)
+def inode(path):
+    return os.stat(path).st_ino if path and os.path.exists(path) else 0
+spaces = (inode("/proc/self/ns/net"), inode(os.environ.get("CNI_NETNS")))
 with open(LOG, "a") as log:
-    log.write(repr((NAME, command, dict(os.environ), stdin, os.getpgrp() == os.getpid(), fds)) + "\\n")
+    log.write(repr((NAME, command, dict(os.environ), stdin, os.getpgrp() == os.getpid(), fds, spaces)) + "\\n")
 answers = PLAN.get(command) or [{{}}]
 answer = answers[min(seen, len(answers) - 1)]
 def say(fd, text):
@@ -87,6 +90,7 @@ class Call:
     stdin: bytes = field(repr=False)
     leads_group: bool = field(repr=False)
     fds: list[int] = field(repr=False)
+    spaces: tuple[int, int] = field(repr=False)  # inodes: the network namespace it ran in, and CNI_NETNS (0: none)
 
     @property
     def config(self) -> dict[str, Any]:

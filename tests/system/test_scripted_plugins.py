@@ -150,6 +150,19 @@ def test_R31_a_plugin_of_an_older_version_is_asked_in_it(minirt: Command, script
     ]
 
 
+def test_R9_R10_plugins_run_where_minirt_does_and_the_containers_namespace_is_there_from_ADD_to_DEL(
+    scripted: Scripted, working: Way
+) -> None:
+    scripted.write("two", ADD=[says(RESULT)])
+    working()
+    assert scripted.order() == ["one ADD", "two ADD", "two DEL", "one DEL"]
+    own = os.stat("/proc/self/ns/net").st_ino
+    assert {call.spaces[0] for call in scripted.calls()} == {own}
+    (inside,) = {call.spaces[1] for call in scripted.calls()}
+    assert inside not in (0, own)
+    assert os.listdir("/run/netns") == ["box"], "what minirt has made, minirt has removed"
+
+
 def test_L12_a_plugin_that_never_returns_is_killed_with_its_children(minirt: Command, scripted: Scripted) -> None:
     """`run` has no such flag: an interrupt ends it (see test_bad_input.py)."""
     scripted.write("two", ADD=[Answer(hang=60)])

@@ -13,6 +13,7 @@ import pytest
 from support.listbench import ONE, TWO, Bench
 from support.scripted import Answer, fails, says
 
+from cni_plugins.spec.record import replace
 from minirt.cni.cache import Entry
 from minirt.cni.chain import SeveralFailed
 from minirt.cni.request import Attachment
@@ -50,6 +51,26 @@ def test_R21_before_version_040_DEL_knows_no_prevResult(bench: Bench, version: s
     bench.cni().delete(attachment)
     (call,) = bench.plugins.calls()
     assert ("prevResult" in call.config) is known
+
+
+@pytest.mark.parametrize(
+    "remembered",
+    [
+        {"cniVersion": "0.2.0", "ip4": {"ip": "10.1.0.3/24"}},
+        {"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.1.0.3/24"}], "dns": {}},
+        {"ips": [{"address": "10.1.0.3/24"}]},
+    ],
+)
+def test_L32_a_remembered_result_of_another_version_is_given_in_the_lists(
+    bench: Bench, remembered: dict[str, object]
+) -> None:
+    attachment = bench.added("a")
+    entry = bench.cache.get("net", "c1", "eth0")
+    assert entry is not None
+    bench.cache.put(replace(entry, result=remembered))
+    bench.cni().check(attachment)
+    bench.cni().delete(attachment)
+    assert [call.config["prevResult"] for call in bench.plugins.calls()] == [TWO] * 2
 
 
 def test_R22_L19_DEL_stops_at_the_first_failure_which_is_kept_until_it_succeeds(bench: Bench) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from support.program import MAKERS, Program
 
+from cni_plugins.sdk import launcher
+
 ATTACHMENT = ("ADD", "DEL", "CHECK")
 COMMANDS = (*ATTACHMENT, "GC", "STATUS", "VERSION")
 VARIABLES = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
@@ -127,6 +129,11 @@ def test_P8_an_interface_name_that_the_kernel_would_not_take_is_code_4(program: 
         assert (said.code == 4) is not IFNAMES[name], (command, said)
 
 
+def test_P8_a_name_that_the_kernel_would_replace_by_another_is_code_4(tmp_path: Path) -> None:
+    """Ours alone: the Go plugins let the kernel make eth0 of it, and look for "eth%d" then."""
+    assert Program("ours", tmp_path)("ADD", CNI_IFNAME="eth%d").code == 4
+
+
 ARGS = {"": True, "A=1;IgnoreUnknown=1": True, "IgnoreUnknown=TRUE;K8S=x": True, "IP": False, "IP=1=2": False}
 ARGS |= {";": False, "IgnoreUnknown=1;": False}
 
@@ -142,6 +149,23 @@ def test_P4_CNI_ARGS_that_nobody_knows_are_passed_over(tmp_path: Path) -> None:
     """Ours alone: the Go plugins refuse them (999) unless IgnoreUnknown is among them."""
     assert Program("go", tmp_path)("ADD", CNI_ARGS="K8S_POD=x").code == 999
     assert Program("ours", tmp_path)("ADD", CNI_ARGS="K8S_POD=x", CNI_CONTAINERID="c2").code == 0
+
+
+# --- what success looks like ------------------------------------------------------------------------------------------
+
+
+def test_P1_P12_success_is_exit_0_and_silence_but_for_ADD_and_VERSION(program: Program) -> None:
+    for command in spoken(program):
+        said = program(command, asked(program, command))
+        assert said.exit == 0 and said.stderr == ""
+        assert (said.document is not None) is (command in ("ADD", "VERSION")), (command, said)
+
+
+@pytest.mark.parametrize("name", launcher.NAMES)
+def test_P20_every_plugin_tells_its_versions_to_whoever_asks(tmp_path: Path, name: str) -> None:
+    said = Program("ours", tmp_path, name)("VERSION", b"", **dict.fromkeys(VARIABLES))
+    assert said.exit == 0
+    assert said.document["cniVersion"] == "1.1.0" == said.document["supportedVersions"][-1]
 
 
 # --- 1.6: standard input, versions ------------------------------------------------------------------------------------

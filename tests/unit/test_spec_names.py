@@ -41,11 +41,12 @@ def test_container_ids_and_network_names_are_what_the_libraries_take(name: str) 
 @example("x" * 16)
 @example("é" * 8)
 @example("a\u3000b")
+@example("eth%d")
 @example("\udcff" * 15)
 @example("\udcff" * 16)
 def test_interface_names_fit_the_kernel(name: str) -> None:
     expected = 1 <= len(name.encode(errors="surrogateescape")) <= 15 and name not in (".", "..")
-    expected = expected and not any(char in "/:" or char.isspace() for char in name)
+    expected = expected and not any(char in "/:%" or char.isspace() for char in name)
     assert accepts(names.ifname, name) is expected
 
 
