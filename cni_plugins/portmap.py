@@ -188,7 +188,7 @@ def _terms(config: Config, targets: tuple[Target, ...]) -> Iterator[Terms]:
     for target in targets:
         keep, flip = marks.change(config.mark_bit, config.mark_chain, target.family) if config.snat else marks.NONE
         loopback = ("127.0.0.0/8",) if target.family == 4 else ()
-        sources = (str(target.cidr.network), *loopback) if flip and not config.masq_all else ()
+        sources = (str(target.cidr.network), *loopback) if not config.masq_all else ()
         found = terms.Terms(target.family, config.conditions.get(target.family, ""), keep, flip, sources)
         if found.rules:
             yield found

@@ -168,7 +168,7 @@ def test_portmap(lab: Lab) -> None:
     mappings = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
     lab.add(BRIDGE, {"type": "portmap", "capabilities": {"portMappings": True}}, portMappings=mappings)
     assert any(line.endswith("--dport 8080 -j DNAT --to-destination 10.50.0.2:80") for line in lab.rules("DNAT"))
-    # Its CHECK of 1.1.1 looks for rules that its ADD does not make.
+    # Its CHECK of 1.1.1 looks for IPv4's rules in the tables of IPv6, too.
     assert "'portmap' failed on CHECK" in lab.finds()
     lab.delete()
     assert lab.rules("CNI-DN-") == []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.leftovers import FOLDERS, TABLES
 from support.machine import Machine
-from support.portmap import Portmap, elements, records, tcp, udp
+from support.portmap import Portmap, elements, marked, nat, records, tcp, udp
 from support.topology import A6, GATEWAY, GATEWAY6, HOST, HOST6, OUTSIDE, OUTSIDE6, A, B, Topology
 
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS)
@@ -31,27 +31,6 @@ def chains(machine: Machine) -> list[str]:
     """Those of terms."""
     found = [item["chain"]["name"] for item in machine.nft() if "chain" in item]
     return [name for name in found if name.startswith("terms_")]
-
-
-def nat(net: Topology, program: str, words: str) -> None:
-    """Have iptables or ip6tables change its table nat."""
-    net.machine.run(program, "-t", "nat", *words.split())
-
-
-def marked(net: Topology, netns: str, address: str, port: int = 8080) -> int:
-    """The mark of the packet that begins a connection from a namespace, as it is when it has found its way."""
-    watch = "inet watch out"
-    script = f"add table inet watch\nadd chain {watch} {{ type filter hook postrouting priority 90; }}\n"
-    script += "add set inet watch marks { type mark; flags dynamic; }\n"
-    script += f"add rule {watch} tcp dport 80 tcp flags & (syn | ack) == syn add @marks {{ meta mark }}\n"
-    net.machine.run("nft", "-f", "-", input=script)
-    client = net.open(netns, address)
-    client.setblocking(False)
-    client.connect_ex((address, port))
-    client.close()
-    ((seen,),) = [item["set"]["elem"] for item in net.machine.nft() if item.get("set", {}).get("name") == "marks"]
-    net.machine.run("nft", "delete", "table", "inet", "watch")
-    return int(seen)
 
 
 # --- masqAll ---
@@ -143,6 +122,18 @@ def test_the_same_conditions_are_one_chain_and_a_port_still_belongs_to_one(net: 
     assert len(chains(net.machine)) == 2
     portmap.ok("GC", "", **{"cni.dev/valid-attachments": []})
     assert elements(net.machine) == {} and chains(net.machine) == []
+
+
+def test_conditions_stay_with_the_interface_that_serves(net: Topology, portmap: Portmap) -> None:
+    keys = {"conditionsV4": ["ip saddr 192.0.2.0/24"]}
+    portmap.ok("ADD", "a", tcp(8080, 80), **keys)
+    portmap.ok("ADD", "a", tcp(8080, 80), ifname="eth1", prevResult=portmap.result("b", "eth1"), **keys)
+    portmap.ok("DEL", "a", ifname="eth1")
+    server = net.listen("a", A, 80)
+    assert net.connect("outside", server, HOST, 8080) == OUTSIDE
+    with pytest.raises(ConnectionRefusedError):
+        net.connect("b", server, HOST, 8080)
+    portmap.ok("DEL", "a")
 
 
 def test_after_a_flush_conditions_come_back_with_everybodys_ports(net: Topology, portmap: Portmap) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from cni_plugins.portmap import PLUGIN
 from cni_plugins.sdk.main import Outcome, dispatch
 from support.machine import Machine
-from support.topology import A6, B6, A, B
+from support.topology import A6, B6, A, B, Topology
 
 ADDRESSES = {"a": (A, A6), "b": (B, B6), "c": ("10.88.0.7", "fd00:88::7"), "d": ("10.88.0.8", "fd00:88::8")}
 
@@ -74,3 +74,24 @@ def elements(machine: Machine) -> dict[str, list[Any]]:
 
 def records(machine: Machine) -> list[str]:
     return sorted(path for path in machine.files() if path.startswith("/run/cni/"))
+
+
+def nat(net: Topology, program: str, words: str) -> None:
+    """Have iptables or ip6tables change its table nat."""
+    net.machine.run(program, "-t", "nat", *words.split())
+
+
+def marked(net: Topology, netns: str, address: str, port: int = 8080) -> int:
+    """The mark of the packet that begins a connection from a namespace, as it is when it has found its way."""
+    watch = "inet watch out"
+    script = f"add table inet watch\nadd chain {watch} {{ type filter hook postrouting priority 90; }}\n"
+    script += "add set inet watch marks { type mark; flags dynamic; }\n"
+    script += f"add rule {watch} tcp dport 80 tcp flags & (syn | ack) == syn add @marks {{ meta mark }}\n"
+    net.machine.run("nft", "-f", "-", input=script)
+    client = net.open(netns, address)
+    client.setblocking(False)
+    client.connect_ex((address, port))
+    client.close()
+    ((seen,),) = [item["set"]["elem"] for item in net.machine.nft() if item.get("set", {}).get("name") == "marks"]
+    net.machine.run("nft", "delete", "table", "inet", "watch")
+    return int(seen)

@@ -118,6 +118,10 @@ class Topology:
         self._sockets.append(made)
         return made
 
+    def keep(self, made: socket.socket) -> None:
+        """Close it when the topology is."""
+        self._sockets.append(made)
+
     def listen(self, netns: str, address: str, port: int) -> socket.socket:
         listener = self.open(netns, address)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
