@@ -21,6 +21,7 @@ NAMES = {
     "bandwidth": "bandwidth",
     "bridge": "bridge",
     "dummy": "dummy",
+    "firewall": "firewall",
     "host-device": "host_device",
     "host-local": "host_local",
     "ipvlan": "ipvlan",

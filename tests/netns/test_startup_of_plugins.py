@@ -27,6 +27,7 @@ PREVIOUS = {
 }
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "bridge": {"bridge": "cni-box", "isGateway": True, "ipMasq": True, "hairpinMode": True, "ipam": IPAM},
+    "firewall": {"prevResult": PREVIOUS},
     "host-local": {"ipam": IPAM},
     "loopback": {},
     "macvlan": {"master": "parent0", "ipam": IPAM},
@@ -45,6 +46,7 @@ OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "win-bridge", "win-overlay")
 # Our own modules, for ADD and for DEL.
 OURS = {
     "bridge": (44, 43),
+    "firewall": (32, 28),
     "host-local": (21, 21),
     "loopback": (23, 23),
     "macvlan": (41, 41),

@@ -20,6 +20,7 @@ VERSION = {"CNI_COMMAND": "VERSION"}
 OURS = {
     "bridge": 38,
     "dummy": 35,
+    "firewall": 28,
     "host-local": 21,
     "ipvlan": 35,
     "loopback": 22,

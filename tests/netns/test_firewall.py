@@ -1,0 +1,396 @@
+"""The firewall plugin's verbs: rules of iptables as iptables-save shows them, and records that outlive everything."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.firewall import PROGRAMS, Firewall, guards, mentioning, records, rules
+from support.leftovers import FOLDERS, TABLES
+from support.machine import Machine
+from support.plugins import GO, Plugins
+from support.topology import A6, A
+
+IPTABLES = ("nft table ip* filter", "nft chain ip* filter *", "nft rule ip* filter *")
+pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS, *IPTABLES, "file /run/plugins/*")
+
+ENTRY = ['-A FORWARD -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD']
+ADMIN = '-A CNI-FORWARD -m comment --comment "CNI firewall plugin admin overrides" -j {}'
+THEIRS = (
+    "-A CNI-FORWARD -d {0} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-A CNI-FORWARD -s {0} -j ACCEPT",
+)
+COMMENT = '-m comment --comment "CNI firewall plugin published ports"'
+PUBLISHED = f"-A CNI-FORWARD -d {{0}} -m conntrack --ctstate DNAT {COMMENT} -j ACCEPT"
+
+
+@pytest.fixture
+def firewall(machine: Machine) -> Firewall:
+    for name in ("a", "b", "c"):
+        machine.netns(name)
+    return Firewall(machine)
+
+
+@pytest.fixture
+def go(machine: Machine) -> Firewall:
+    return Firewall(machine, Plugins(machine, GO))
+
+
+def listed(machine: Machine) -> dict[str, list[str]]:
+    return {program: rules(machine, "FORWARD", "CNI-FORWARD", program=program) for program in PROGRAMS}
+
+
+# --- ADD --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
+def test_the_result_is_passed_on_as_it_came(firewall: Firewall, version: str, backend: str) -> None:
+    before = firewall.result("a", version)
+    answer = firewall.add("a", version=version, backend=backend)
+    assert {"dns": {}} | answer == before
+    firewall.delete("a")
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1"])
+def test_versions_that_have_no_check_are_not_spoken(firewall: Firewall, version: str) -> None:
+    """As upstream: the firewall needs prevResult, and CHECK."""
+    assert firewall.call("ADD", "a", version=version, prevResult=None).error["code"] == 1
+
+
+def test_the_rules_are_the_reference_plugins_and_one_for_published_ports(firewall: Firewall, machine: Machine) -> None:
+    for _again in range(2):
+        firewall.add("a", backend="iptables")
+        for program, cidr in zip(PROGRAMS, (f"{A}/32", f"{A6}/128"), strict=True):
+            wanted = [*THEIRS, PUBLISHED]
+            assert listed(machine)[program] == [
+                *ENTRY,
+                ADMIN.format("CNI-ADMIN"),
+                *(line.format(cidr) for line in wanted),
+            ]
+    firewall.check("a", backend="iptables").done()
+    firewall.delete("a", backend="iptables")
+    assert mentioning(machine, "a") == []
+
+
+def test_the_administrators_chain_is_asked_first_and_kept(firewall: Firewall, machine: Machine) -> None:
+    machine.run("iptables", "-N", "SITE")
+    machine.run("iptables", "-A", "SITE", "-s", A, "-j", "REJECT")
+    firewall.add("a", backend="iptables", iptablesAdminChainName="SITE")
+    assert listed(machine)["iptables"][1] == ADMIN.format("SITE")
+    assert rules(machine, "SITE")[0].startswith(f"-A SITE -s {A}/32 -j REJECT")
+    firewall.delete("a")
+    assert len(rules(machine, "SITE")) == 1
+
+
+def test_a_chain_that_would_mean_something_else_is_refused_and_leaves_nothing(
+    firewall: Firewall, machine: Machine
+) -> None:
+    """`-j ACCEPT` at the head of the chain would open the host."""
+    error = firewall.call("ADD", "a", backend="iptables", iptablesAdminChainName="ACCEPT").error
+    assert error["msg"].startswith("iptables -w 2 -N ACCEPT: ")
+    assert (records(machine), mentioning(machine, "a")) == ([], [])
+    assert all(" -j ACCEPT" not in line for lines in listed(machine).values() for line in lines)
+
+
+def test_an_add_of_another_mind_takes_back_what_the_first_one_put_up(firewall: Firewall, machine: Machine) -> None:
+    firewall.add("a", backend="iptables")
+    firewall.add("a", backend="nftables", ingressPolicy="same-bridge")
+    assert mentioning(machine, "a") == []
+    assert guards(machine)["guarded"] == ["cni0"]
+    firewall.delete("a")
+    assert (records(machine), guards(machine)) == ([], {})
+
+
+def test_two_interfaces_of_one_container_have_each_their_own(firewall: Firewall, machine: Machine) -> None:
+    second = firewall.result("b")
+    second["interfaces"][2] = {"name": "eth1", "sandbox": "/run/netns/a"}
+    firewall.add("a", backend="iptables")
+    firewall.add("a", ifname="eth1", backend="iptables", prevResult=second)
+    firewall.delete("a", prevResult=None)
+    assert mentioning(machine, "a") == []
+    assert len(mentioning(machine, "b")) == 6
+    firewall.delete("a", ifname="eth1", prevResult=None)
+    assert (mentioning(machine, "b"), records(machine)) == ([], [])
+
+
+@pytest.mark.leaves("file /run/xtables.lock")
+def test_the_lock_that_somebody_holds_is_waited_for_and_then_told(firewall: Firewall, machine: Machine) -> None:
+    """Code 11: the runtime tries again later. iptables' legacy form is the one that has a lock."""
+    machine.run("mount", "--bind", "/usr/sbin/xtables-legacy-multi", "/usr/sbin/xtables-nft-multi")
+    try:
+        with open("/run/xtables.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            error = firewall.call("ADD", "a", backend="iptables").error
+        assert (error["code"], error["msg"]) == (11, "iptables is being used by somebody else")
+        assert "lock" in error["details"]
+        firewall.add("a", backend="iptables")
+        assert len(mentioning(machine, "a")) == 6
+        firewall.check("a").done()
+        firewall.delete("a")
+        assert (mentioning(machine, "a"), records(machine)) == ([], [])
+    finally:
+        machine.run("umount", "/usr/sbin/xtables-nft-multi")
+
+
+def test_many_at_once_get_all_their_rules_and_leave_none(firewall: Firewall, machine: Machine) -> None:
+    """The chains that all need are made by whoever comes first; nobody fails because another was quicker."""
+    calls = [(name, ifname) for name in ("a", "b", "c") for ifname in ("eth0", "eth1", "eth2")]
+
+    def all_at_once(command: str) -> None:
+        started = [firewall.start(command, name, ifname, backend="iptables") for name, ifname in calls]
+        assert [firewall.plugins.finish(process).exit for process in started] == [0] * len(calls)
+
+    all_at_once("ADD")
+    assert [len(mentioning(machine, name)) for name in ("a", "b", "c")] == [6, 6, 6]
+    assert len(rules(machine, "FORWARD")) == 1
+    all_at_once("DEL")
+    assert [line for name in ("a", "b", "c") for line in mentioning(machine, name)] == []
+    assert records(machine) == []
+
+
+# --- with the reference plugin ----------------------------------------------------------------------------------------
+
+
+def test_the_reference_plugin_takes_down_what_we_put_up(firewall: Firewall, go: Firewall, machine: Machine) -> None:
+    """All but the rule for published ports, of which it knows nothing; GC finds that one."""
+    firewall.add("a", backend="iptables", version="1.0.0")
+    go.check("a", backend="iptables", version="1.0.0").done()
+    go.delete("a", backend="iptables", version="1.0.0")
+    left = [PUBLISHED.format(f"{A}/32"), PUBLISHED.format(f"{A6}/128")]
+    assert mentioning(machine, "a") == left
+    firewall.gc().done()
+    assert (mentioning(machine, "a"), records(machine)) == ([], [])
+
+
+def test_we_take_down_what_the_reference_plugin_put_up(firewall: Firewall, go: Firewall, machine: Machine) -> None:
+    go.add("a", backend="iptables", version="1.0.0")
+    assert len(mentioning(machine, "a")) == 4
+    firewall.delete("a", version="1.0.0")
+    assert mentioning(machine, "a") == []
+
+
+def test_both_put_up_the_same_rules(firewall: Firewall, go: Firewall, machine: Machine) -> None:
+    go.add("a", backend="iptables", version="1.0.0")
+    theirs = listed(machine)
+    firewall.add("a", backend="iptables", version="1.0.0")
+    assert {key: [line for line in lines if "DNAT" not in line] for key, lines in listed(machine).items()} == theirs
+    firewall.delete("a")
+
+
+# --- DEL --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_del_needs_neither_result_nor_namespace_nor_configuration_and_works_twice(
+    firewall: Firewall, machine: Machine, backend: str
+) -> None:
+    firewall.add("a", backend=backend, ingressPolicy="same-bridge")
+    for _again in range(2):
+        firewall.delete("a", netns="", prevResult=None, ingressPolicy="nonsense", backend=7)
+    assert (records(machine), mentioning(machine, "a"), guards(machine)) == ([], [], {})
+
+
+def test_del_bears_that_the_rules_are_gone(firewall: Firewall, machine: Machine) -> None:
+    for name in ("a", "b"):
+        firewall.add(name, backend="iptables", ingressPolicy="isolated" if name == "b" else "open", version="1.1.0")
+    machine.run("iptables", "-F")
+    machine.run("ip6tables", "-D", "CNI-FORWARD", "-s", A6, "-j", "ACCEPT")
+    firewall.delete("a")
+    for program in PROGRAMS:
+        machine.run(program, "-F")
+        machine.run(program, "-X")
+    firewall.delete("b")
+    assert (records(machine), mentioning(machine, "a"), mentioning(machine, "b")) == ([], [], [])
+
+
+def test_what_a_killed_add_has_written_down_is_enough_for_del(firewall: Firewall, machine: Machine) -> None:
+    """The record comes before the deed."""
+    firewall.add("a", backend="iptables")
+    kept = Path("/run/cni/firewall/on-cni0/a:eth0").read_bytes()
+    for program in PROGRAMS:
+        machine.run(program, "-F", "CNI-FORWARD")
+    firewall.add("b", backend="iptables")
+    assert Path("/run/cni/firewall/on-cni0/a:eth0").read_bytes() == kept
+    firewall.delete("a", prevResult=None)
+    assert len(mentioning(machine, "b")) == 6
+    firewall.delete("b", prevResult=None)
+    assert records(machine) == []
+
+
+def test_a_record_that_tells_nothing_is_no_reason_to_fail(firewall: Firewall) -> None:
+    firewall.add("a", backend="iptables")
+    record = Path("/run/cni/firewall/on-cni0/a:eth0")
+    kept = record.read_text(encoding="utf-8")
+    record.write_text('{"addresses": [7]}', encoding="utf-8")
+    answer = firewall.call("DEL", "a")
+    answer.done()
+    assert "does not tell what container a eth0 has" in answer.stderr
+    record.parent.mkdir()
+    record.write_text(kept, encoding="utf-8")
+    firewall.delete("a")
+
+
+# --- CHECK ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_check_misses_every_rule(firewall: Firewall, machine: Machine, place: int) -> None:
+    firewall.add("a", backend="iptables")
+    firewall.check("a").done()
+    chain, *words = listed(machine)["ip6tables"][place].removeprefix("-A ").split(" ", 1)
+    machine.run("sh", "-c", f"ip6tables -D {chain} {words[0]}")
+    error = firewall.check("a").error
+    assert error["msg"].startswith("a rule is missing: ip6tables -w 2 ")
+    firewall.add("a", backend="iptables")  # and ADD puts it back
+    firewall.check("a").done()
+    firewall.delete("a")
+
+
+def test_check_sees_what_add_was_not_asked_for(firewall: Firewall) -> None:
+    firewall.add("a", backend="nftables")
+    firewall.check("a").done()
+    error = firewall.check("a", backend="iptables").error
+    assert error["msg"] == "container a eth0: ADD had backend nftables, the configuration says iptables"
+    assert "ingressPolicy open" in firewall.check("a", ingressPolicy="same-bridge").error["msg"]
+    firewall.delete("a")
+    assert "has nothing in the firewall" in firewall.check("a").error["msg"]
+
+
+# --- GC and STATUS ----------------------------------------------------------------------------------------------------
+
+
+def test_gc_takes_down_what_belongs_to_nobody_that_is_alive(firewall: Firewall, machine: Machine) -> None:
+    for name in ("a", "b", "c"):
+        firewall.add(name, backend="iptables", ingressPolicy="same-bridge")
+    firewall.gc("b").done()
+    assert [len(mentioning(machine, name)) for name in ("a", "b", "c")] == [0, 6, 6]
+    firewall.gc().done()
+    assert len(mentioning(machine, "c")) == 6  # of another network
+    firewall.gc(network="on-cni1").done()
+    assert records(machine) == []
+    assert [line for line in rules(machine) if " cni" in line] == []
+
+
+def test_status_names_the_chains_that_no_rule_of_ours_can_overrule(firewall: Firewall, machine: Machine) -> None:
+    firewall.status().done()
+    machine.run(
+        "nft", "add table inet site; add chain inet site gate { type filter hook forward priority 0; policy drop; }"
+    )
+    error = firewall.status().error
+    assert error["code"] == 51
+    assert "inet site gate" in error["msg"]
+    machine.run("nft", "delete", "table", "inet", "site")
+
+
+@pytest.mark.parametrize(
+    ("backend", "program", "package"),
+    [("iptables", "iptables", "iptables"), ("nftables", "nft", "nftables")],
+)
+def test_a_program_that_is_missing_is_named_with_its_package(
+    firewall: Firewall, machine: Machine, backend: str, program: str, package: str
+) -> None:
+    """A file that cannot be executed is as good as none."""
+    Path("/run/nothing").touch()
+    machine.run("mount", "--bind", "/run/nothing", f"/usr/sbin/{program}")
+    try:
+        for answer in (
+            firewall.status(backend=backend),
+            firewall.call("ADD", "a", backend=backend, ingressPolicy="same-bridge"),
+        ):
+            assert (answer.error["code"], answer.error["msg"]) == (50, f"the {program} program is missing")
+            assert f"install the {package} package" in answer.error["details"]
+        assert records(machine) == []
+    finally:
+        machine.run("umount", f"/usr/sbin/{program}")
+        Path("/run/nothing").unlink()
+
+
+def test_firewalld_that_does_not_run_is_said_so(firewall: Firewall, machine: Machine) -> None:
+    for answer in (firewall.status(backend="firewalld"), firewall.call("ADD", "a", backend="firewalld")):
+        assert answer.error["code"] == 50
+        assert "firewalld" in answer.error["msg"]
+    assert records(machine) == []
+
+
+# --- which backend ----------------------------------------------------------------------------------------------------
+
+
+def chosen(firewall: Firewall, machine: Machine) -> bool:
+    """Whether iptables was chosen."""
+    firewall.add("a")
+    found = mentioning(machine, "a")
+    firewall.delete("a")
+    return bool(found)
+
+
+def test_a_host_without_a_firewall_needs_none_of_iptables(firewall: Firewall, machine: Machine) -> None:
+    firewall.add("a")
+    assert machine.nft() == []
+    firewall.delete("a")
+    assert machine.nft() == []
+
+
+def test_iptables_is_chosen_where_it_does_something(firewall: Firewall, machine: Machine) -> None:
+    machine.run("iptables", "-L")  # makes the chains, and that is all
+    assert not chosen(firewall, machine)
+    machine.run("iptables", "-P", "FORWARD", "DROP")
+    assert chosen(firewall, machine)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_rule_of_somebody_elses_is_a_sign_of_iptables(firewall: Firewall, machine: Machine, program: str) -> None:
+    machine.run(program, "-A", "FORWARD", "-i", "lo", "-j", "DROP")
+    assert chosen(firewall, machine)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"backend": "nft"}, "backend: expected nftables or iptables or firewalld"),
+        ({"ingressPolicy": "closed"}, "ingressPolicy: expected open or same-bridge or isolated"),
+        ({"ingressPolicy": True}, "ingressPolicy: expected a string"),
+        ({"iptablesAdminChainName": "-X"}, "iptablesAdminChainName: expected a name"),
+        ({"iptablesAdminChainName": "x" * 29}, "iptablesAdminChainName: expected a name of at most 28"),
+        ({"firewalldZone": "a b"}, "firewalldZone: expected a name"),
+        ({"ingresPolicy": "isolated"}, "ingresPolicy: unknown key"),
+        ({"prevResult": None}, "prevResult is missing"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_done(
+    firewall: Firewall, machine: Machine, keys: dict[str, Any], words: str
+) -> None:
+    error = firewall.call("ADD", "a", **keys).error
+    assert error["code"] == 7
+    assert error["msg"].startswith(words)
+    assert (records(machine), machine.nft()) == ([], [])
+
+
+def test_a_policy_needs_a_link_of_the_host(firewall: Firewall) -> None:
+    """The reference plugin takes the first interface for a bridge, whatever it is."""
+    result = firewall.result("a")
+    result["interfaces"] = [{"name": "eth0", "sandbox": "/run/netns/a"}]
+    for ip in result["ips"]:
+        ip["interface"] = 0
+    error = firewall.call("ADD", "a", ingressPolicy="isolated", prevResult=result).error
+    assert (error["code"], error["msg"]) == (7, "prevResult names no interface of the host")
+
+
+def test_a_container_without_addresses_has_nothing_to_be_let_through(firewall: Firewall, machine: Machine) -> None:
+    result = firewall.result("a") | {"ips": []}
+    firewall.add("a", backend="iptables", prevResult=result)
+    firewall.check("a", backend="iptables", prevResult=result).done()
+    assert listed(machine) == {"iptables": [], "ip6tables": []}
+    firewall.delete("a")
+
+
+@pytest.fixture(autouse=True)
+def _no_records(machine: Machine) -> Iterator[None]:
+    yield
+    machine.leaves("in netns *")
