@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.main import Request
 
 
+KEYS: tuple[str, ...] = ()
+
+
 def configure(request: Request) -> Wish:
     """Raises CniError 7."""
-    keys.refuse_near_misses(request.conf, ())
+    keys.refuse_near_misses(request.conf, KEYS)
     if not ipam.wanted(request):
         raise CniError(INVALID_CONFIG, "dummy interface requires an IPAM configuration", "ipam.type: missing")
     mac = keys.requested_mac(request) or single.derived_mac(request)

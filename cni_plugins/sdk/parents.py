@@ -40,6 +40,11 @@ def find(namespace: Namespace, name: str, mtu: int = 0, code: int = INTERNAL) ->
     return link
 
 
+def down(parent: Link) -> str:
+    """What to do about a parent that is not up."""
+    return f"{parent.name} is down: `ip link set {parent.name} up`"
+
+
 def _of_default_route(namespace: Namespace, code: int, place: str) -> Link:
     index = default_route(namespace.rtnl)
     link = namespace.rtnl.link(index) if index else None

@@ -160,8 +160,8 @@ def test_the_mtu_is_the_parents_or_less(site: Wired) -> None:
         conf = site.conf_of("macvlan", IPV4, mtu=mtu)
         assert site.add(conf)["interfaces"][0]["mtu"] == site.link("eth0", "web")["mtu"] == given
         site.delete(conf)
-    for mtu in (1451, -1, "1400"):
-        error = site.call("ADD", site.conf_of("macvlan", IPV4, mtu=mtu)).error
+    for wrong in (1451, -1, "1400"):
+        error = site.call("ADD", site.conf_of("macvlan", IPV4, mtu=wrong)).error
         assert (error["code"], error["msg"][:5]) == (7, "mtu: ")
 
 

@@ -127,7 +127,7 @@ def test_a_network_without_ipam_is_layer_2(site: Wired) -> None:
 def test_a_hardware_address_is_taken_from_the_strongest_of_its_places(site: Wired, owner: dict[str, int]) -> None:
     """Whoever the owner is: the reference plugin loses it where both owner and group are given."""
     site.box()
-    conf = site.conf_of("tap", IPV4, mac=MAC % 1, **owner)
+    conf = site.conf_of("tap", IPV4, mac=MAC % 1) | owner
     for number, (keys, args) in enumerate((({}, ""), ({}, MAC % 2), ({"runtimeConfig": {"mac": MAC % 3}}, MAC % 2)), 1):
         conf |= keys
         assert site.add(conf, args=f"MAC={args}" if args else "")["interfaces"][0]["mac"] == MAC % number
