@@ -23,21 +23,6 @@ LIMITED_CONNECTIVITY = 51
 PLUGIN_SPECIFIC = 100  # first of the codes that plugins may define for themselves
 INTERNAL = 999  # any failure without a code of its own, as the Go skeleton answers
 
-MEANING = {
-    INCOMPATIBLE_VERSION: "incompatible CNI version",
-    UNSUPPORTED_FIELD: "unsupported field",
-    UNKNOWN_CONTAINER: "unknown container",
-    INVALID_ENVIRONMENT: "invalid environment variables",
-    IO_FAILURE: "I/O failure",
-    DECODING_FAILURE: "failed to decode content",
-    INVALID_CONFIG: "invalid network configuration",
-    INVALID_NETNS: "invalid network namespace",
-    TRY_AGAIN_LATER: "try again later",
-    NOT_AVAILABLE: "plugin not available",
-    LIMITED_CONNECTIVITY: "limited connectivity",
-    INTERNAL: "internal error",
-}
-
 
 class CniError(Exception):
     """A failure with a code of the contract. `msg` is one line; `details` may say more."""

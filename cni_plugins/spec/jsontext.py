@@ -1,8 +1,9 @@
 """JSON text in and out, without the `json` package, which costs a process 13 ms (it imports `re` and `enum`).
 
 The scanner is CPython's own `_json`; errors carry line and column. Differences from `json.loads`, all from RFC 8259:
-NaN and Infinity are refused, bytes must be UTF-8 (a byte order mark is skipped, section 8.1). A key that stands twice:
-the last one counts, as in Go. Integers are exact.
+NaN and Infinity are refused, and so is a number that would become one; bytes must be UTF-8 (a byte order mark is
+skipped, section 8.1), and what escapes spell must be characters (section 8.2). A key that stands twice: the last one
+counts, as in Go. Integers are exact. What was read can be written: nothing is nested deeper than 200 levels.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SPACE = " \t\n\r"
+_DEEPEST = 200
+_INFINITIES = (float("inf"), float("-inf"))
 
 
 class JsonError(ValueError):
@@ -32,12 +35,18 @@ class Rules:
     strict = True
     object_hook = None
     object_pairs_hook: Any = None
-    parse_float = float
     parse_int = int
 
     @staticmethod
+    def parse_float(number: str) -> float:
+        value = float(number)
+        if value in _INFINITIES:
+            raise ValueError("the number is too large", number)
+        return value
+
+    @staticmethod
     def parse_constant(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
+        raise ValueError(f"{name} is not JSON", name)
 
 
 _scan = make_scanner(Rules)  # type: ignore[arg-type]  # typeshed says it takes its own kind
@@ -63,7 +72,33 @@ def loads(source: bytes | str) -> Any:
     rest = text[end:].lstrip(_SPACE)
     if rest:
         raise JsonError("text goes on after the value", text, len(text) - len(rest))
+    if text.count("[") + text.count("{") > _DEEPEST and _deeper(value):
+        raise JsonError("nested too deeply", text, start)
+    if "\\ud" in text or "\\uD" in text:
+        _refuse_halves(value, text)
     return value
+
+
+def _deeper(value: Any) -> bool:
+    """Whether lists and objects stand in each other deeper than is allowed."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inside = [item for item in level if isinstance(item, dict | list)]
+        level = [inner for item in inside for inner in (item.values() if isinstance(item, dict) else item)]
+    return bool(level)
+
+
+def _refuse_halves(value: Any, text: str) -> None:
+    """Refuse half a surrogate pair that an escape spells: no UTF-8 could be made of it again."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return  # a file of our own, which keeps people's bytes that are no text (surrogateescape)
+    try:
+        dumps(value, indent=0).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise JsonError(f"{half} is half a character", text, text.lower().find(half)) from None
 
 
 def _explain(text: str, start: int) -> JsonError:
@@ -78,8 +113,9 @@ def _explain(text: str, start: int) -> JsonError:
         return JsonError("nested too deeply", text, start)
     except json.decoder.JSONDecodeError as error:
         return JsonError(error.msg[:1].lower() + error.msg[1:], text, error.pos)
-    except ValueError as error:  # a constant refused, or an integer of thousands of digits
-        return JsonError(str(error), text, start)
+    except ValueError as error:  # what `Rules` refuses, or an integer of thousands of digits
+        problem, *literal = error.args
+        return JsonError(problem, text, text.find(literal[0], start) if literal else start)
     raise AssertionError("the scanner refused a text and then took it")
 
 
@@ -98,7 +134,7 @@ def _text(value: Any, margin: str, step: str) -> str:
     if isinstance(value, int):
         return int.__repr__(value)
     if isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
+        if value != value or value in _INFINITIES:
             raise ValueError(f"{value} is not JSON")
         return float.__repr__(value)
     inner = margin + step

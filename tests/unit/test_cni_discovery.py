@@ -235,13 +235,16 @@ def test_a_list_of_the_wanted_name_that_cannot_be_used_is_not_passed_over(tmp_pa
         ('{"name": "net", "disableCheck": "maybe", "plugins": [{"type": "a"}]}', "disableCheck: expected true or"),
         ('{"name": "net", "loadOnlyInlinedPlugins": true}', "loadOnlyInlinedPlugins is true"),
         ("[]", "expected a JSON object"),
+        ('{"name": "net", "plugins": [{"type": "a", "mtu": 1e400}]}', "malformed JSON: the number is too large"),
+        ('{"name": "net", "plugins": [{"type": "a", "\\ud800": 1}]}', r"\ud800 is half a character"),
+        ('{"name": "net", "plugins": [{"type": "a", "x": %s}]}' % ("[" * 450 + "]" * 450), "nested too deeply"),
     ],
 )
 def test_R1_what_is_wrong_in_a_list_is_told_with_its_place(tmp_path: Path, text: str, sentence: str) -> None:
     folder = put(tmp_path, a__conflist=text)
     with pytest.raises(ConfigError) as caught:
         discovery.default(folder)
-    assert sentence in str(caught.value) and str(caught.value).startswith(f"{folder}/a.conflist: ")
+    assert sentence in str(caught.value) and str(caught.value).startswith(f"{folder}/a.conflist:")
 
 
 def test_a_list_in_a_file_for_one_plugin_is_recognised_and_the_other_way_round(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from cni_plugins.sdk import launcher
 from cni_plugins.sdk.main import Outcome, Plugin, Request, dispatch
 from cni_plugins.spec import convert, versions
 from cni_plugins.spec.config import NetworkList, View, parse_list, parse_single
-from cni_plugins.spec.errors import MEANING, CniError
+from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.jsontext import dumps, loads
 from cni_plugins.spec.result import Result
 
@@ -32,6 +32,7 @@ PLUGINS: dict[str, Plugin] = {
 
 NAMES = st.sampled_from(sorted(PLUGINS))
 
+TABLE = (1, 2, 3, 4, 5, 6, 7, 8, 11, 50, 51, 999)
 COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION")
 
 # Words that mean something somewhere, so that what is drawn gets past the first check now and then.
@@ -160,11 +161,16 @@ def _answer(name: str, env: dict[str, str], stdin: bytes) -> Outcome:
     return dispatch(plugin, env, lambda: stdin)
 
 
+def _expected(text: str, code: int) -> int:
+    """`code`, unless the text holds half a character: no plugin reads that."""
+    return 6 if "\\ud800" in text else code
+
+
 def _error(outcome: Outcome) -> dict[str, Any]:
     assert outcome.exit == 1 and outcome.stderr == b""
     document = json.loads(outcome.stdout)
     assert isinstance(document["code"], int) and document["msg"] and "Traceback" not in str(document)
-    assert document["code"] in MEANING, document
+    assert document["code"] in TABLE, document
     assert "handler was reached" not in str(document)
     return dict(document)
 
@@ -178,7 +184,7 @@ VARIABLES = st.dictionaries(
 @given(NAMES, VARIABLES, st.binary(max_size=40))
 def test_P20_VERSION_is_answered_whatever_else_is_there(name: str, env: dict[str, str], stdin: bytes) -> None:
     outcome = _answer(name, env | {"CNI_COMMAND": "VERSION"}, stdin)
-    assert outcome.exit == 0 and json.loads(outcome.stdout)["supportedVersions"] == list(versions.ALL)
+    assert outcome.exit == 0 and json.loads(outcome.stdout)["supportedVersions"] == list(PLUGINS[name].versions)
 
 
 @given(NAMES, st.text(min_size=1, max_size=10).filter(lambda word: word not in COMMANDS), VALUES)
@@ -199,15 +205,16 @@ def test_S1_input_that_is_no_json_is_an_error_of_the_table(
 def test_P1_S1_a_configuration_without_a_good_name_is_an_error(name: str, command: str, document: Any) -> None:
     for bad in ("", "../x", "a b", 7, None):
         drawn = {key: value for key, value in document.items() if key.casefold() != "name"} | {"name": bad}
-        assert _error(_answer(name, ENV | {"CNI_COMMAND": command}, _text(drawn).encode()))["code"] == 7
+        text = _text(drawn)
+        assert _error(_answer(name, ENV | {"CNI_COMMAND": command}, text.encode()))["code"] == _expected(text, 7)
 
 
 @given(NAMES, st.sampled_from(["ADD", "CHECK", "GC", "STATUS"]), OBJECTS)
 def test_P2_S3_a_version_that_is_not_spoken_is_an_error(name: str, command: str, document: Any) -> None:
     drawn = {key: value for key, value in document.items() if key.casefold() not in ("name", "cniversion")}
     for version, code in (("9.9.9", 1), ("one", 6), (7, 7)):
-        text = _text(drawn | {"name": "net", "cniVersion": version}).encode()
-        assert _error(_answer(name, ENV | {"CNI_COMMAND": command}, text))["code"] == code
+        text = _text(drawn | {"name": "net", "cniVersion": version})
+        assert _error(_answer(name, ENV | {"CNI_COMMAND": command}, text.encode()))["code"] == _expected(text, code)
 
 
 @pytest.mark.parametrize("name", PLUGINS)

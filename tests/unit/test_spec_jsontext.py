@@ -24,8 +24,10 @@ def _refuse(name: str) -> Any:
 
 
 def _judge(text: str) -> Any:
-    """What the standard library makes of it; the three constants that are not JSON refused."""
-    return json.loads(text, parse_constant=_refuse)
+    """What the standard library makes of it; what it could not write again as UTF-8 JSON is refused."""
+    value = json.loads(text, parse_constant=_refuse)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
 
 
 @given(values)
@@ -46,7 +48,9 @@ def test_what_was_written_is_read_back(value: Any) -> None:
 @example("[1]", 1, "NaN,")
 @example("[1]", 0, "-Infinity")
 @example('{"a": 1}', 8, "x")
-@example('"\\ud800"', 0, "")
+@example('"\\ud800"', 0, '"')
+@example('"\\ud83d\\ude00"', 7, "\\")
+@example("[1e400]", 6, "]")
 def test_a_text_with_a_mistake_is_judged_as_the_standard_library_judges_it(text: str, at: int, put: str) -> None:
     damaged = text[:at] + put + text[at + 1 :]
     try:
@@ -91,8 +95,13 @@ def test_any_bytes_are_a_value_or_an_error(source: bytes) -> None:
         ("{} {}", 1, 4, "text goes on after the value"),
         ('["\t"]', 1, 3, "invalid control character"),
         ("nope", 1, 1, "expected a value"),
-        ("[NaN]", 1, 1, "NaN is not JSON"),
+        ("[NaN]", 1, 2, "NaN is not JSON"),
+        ('{"a":\n -1e400}', 2, 2, "the number is too large"),
+        ('{"a": [\n"\\ud800"]}', 2, 2, r"\ud800 is half a character"),
+        ('{"x\\uDFFFx": 1}', 1, 4, r"\udfff is half a character"),
         ("[" * 100_000, 1, 1, "nested too deeply"),
+        ("[" * 450 + "]" * 450, 1, 1, "nested too deeply"),
+        ('{"a":' * 201 + "1" + "}" * 201, 1, 1, "nested too deeply"),
     ],
 )
 def test_errors_say_where_and_what(text: str, line: int, column: int, problem: str) -> None:
@@ -101,6 +110,17 @@ def test_errors_say_where_and_what(text: str, line: int, column: int, problem: s
     assert (caught.value.line, caught.value.column) == (line, column)
     assert problem in caught.value.problem.lower() or problem in caught.value.problem
     assert str(caught.value) == f"line {line} column {column}: {caught.value.problem}"
+
+
+def test_what_can_be_read_can_be_written() -> None:
+    for text in ("[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200, '["\\ud83d\\ude00", 1e308]'):
+        assert loads(dumps(loads(text)).encode()) == json.loads(text)
+    wide = [{"a": [{}]}] * 1000
+    assert loads(dumps(wide)) == wide
+
+
+def test_a_file_of_our_own_keeps_bytes_that_are_no_text() -> None:
+    assert loads('["\udcff", "\\\\ud800"]') == ["\udcff", "\\ud800"]
 
 
 def test_an_error_is_explained_in_an_interpreter_that_has_not_loaded_json() -> None:
