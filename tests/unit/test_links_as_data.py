@@ -12,7 +12,7 @@ from cni_plugins.sdk import kinds, rtmsg, taps
 from cni_plugins.sdk.kinds import AddLink, Kind, Spot
 from cni_plugins.sdk.links import SetLink
 from cni_plugins.sdk.main import Request
-from cni_plugins.sdk.netlink import frame
+from cni_plugins.sdk.netlink import frame, u32
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.rtnl import Link
 from cni_plugins.sdk.single import Wish
@@ -26,7 +26,7 @@ HOST, INSIDE = Namespace(""), Namespace("/run/netns/web")
 SPOT = Spot(HOST, INSIDE, "eth0", "eth1")
 ALONE = Spot(INSIDE, INSIDE, "eth0")
 MAC = "02:00:00:00:00:07"
-IPAM = {"ipam": {"type": "host-local"}}
+IPAM: dict[str, Any] = {"ipam": {"type": "host-local"}}
 
 
 def wished(kind: str, command: str = "ADD", said: dict[str, str] | None = None, **conf: Any) -> Wish:
@@ -96,7 +96,7 @@ def test_pyroute2_reads_the_message_as_it_is_meant(kind: Kind, data: dict[str, A
 def test_a_link_that_is_not_as_it_was_told_is_found_out() -> None:
     kind = kinds.macvlan("bridge", 9)
     assert kind.problem(INSIDE, Link(2, "eth0", "macvlan", data=kind.data)) == ""
-    more = kind.data + kinds.u32(8, 1000)  # the kernel says more than it was told
+    more = kind.data + u32(8, 1000)  # the kernel says more than it was told
     assert kind.problem(INSIDE, Link(2, "eth0", "macvlan", data=more)) == ""
     for other in (kinds.macvlan("vepa", 9), kinds.macvlan("bridge", 8), kinds.macvlan("bridge")):
         said = kind.problem(INSIDE, Link(2, "eth0", "macvlan", data=other.data))
