@@ -7,6 +7,9 @@ outside ── the machine ── cni0 ── a 10.88.0.5, b 10.88.0.6      (sup
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from support.machine import Machine
@@ -133,3 +136,70 @@ def guards(machine: Machine) -> dict[str, list[Any]]:
     """The elements of the sets of our own table."""
     sets = [body for item in machine.nft() for kind, body in item.items() if kind == "set"]
     return {body["name"]: body["elem"] for body in sets if body.get("elem") and body["table"] == "cni_firewall"}
+
+
+# --- firewalld --------------------------------------------------------------------------------------------------------
+
+# Anybody may own any name: no polkit, no service files, nothing started on demand.
+_BUS = """<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/>
+<allow send_destination="*"/><allow receive_type="*"/></policy></busconfig>
+"""
+_NAME, _PATH = "org.fedoraproject.FirewallD1", "/org/fedoraproject/FirewallD1"
+_GET_SOURCES = (_NAME, _PATH, f"{_NAME}.zone", "getSources", "s")
+_NAMES = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "ListNames")
+
+
+class Firewalld:
+    """The distribution's firewalld, and the bus that it is spoken to on, as processes of a private machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Firewalld:
+        Path("/run/dbus").mkdir()
+        Path("/run/firewalld").mkdir()
+        Path("/run/dbus/bus.conf").write_text(_BUS, encoding="utf-8")
+        self._start("dbus-daemon", "--config-file=/run/dbus/bus.conf", "--nofork", "--nopidfile")
+        poll(lambda: self._names() != "")
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._processes:
+            self.stop()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        self._start("/usr/sbin/firewalld", "--nofork", "--nopid", "--log-target", "console")
+        poll(lambda: _NAME in self._names())
+
+    def stop(self) -> None:
+        """End what was started last: firewalld, which takes its rules with it; then the bus."""
+        process = self._processes.pop()
+        process.terminate()
+        process.wait(timeout=20)
+
+    def _start(self, *argv: str) -> None:
+        quiet = subprocess.DEVNULL
+        self._processes.append(subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet))
+
+    def _names(self) -> str:
+        """The names on the bus."""
+        return self.machine.text("busctl", "--system", "call", *_NAMES, check=False)
+
+    def cmd(self, *words: str) -> str:
+        return self.machine.text("firewall-cmd", *words).strip()
+
+    def sources(self, zone: str = "trusted") -> set[str]:
+        """As `firewall-cmd --list-sources` would tell after a while."""
+        return set(self.machine.text("busctl", "--system", "call", *_GET_SOURCES, zone).replace('"', "").split()[2:])
+
+
+def poll(condition: Callable[[], bool], patience: float = 30.0) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come about"
+        time.sleep(0.02)
