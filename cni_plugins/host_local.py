@@ -6,13 +6,13 @@ strongest alone counts (CONVENTIONS.md): `runtimeConfig.ips`, then `args.cni.ips
 
 Configuration, store and order are those of the reference plugin of this name, and both can share a store. What is
 different: a failed ADD gives back what it took itself and nothing older; DEL does not judge the ranges, so that what
-was reserved under a configuration since broken can be released; CHECK compares with the previous result; GC and STATUS
-do something.
+was reserved under a configuration since broken can be released; what an earlier boot has left is released when it is
+met; CHECK compares with the previous result; GC and STATUS do something.
 """
 
 from __future__ import annotations
 
-from cni_plugins.sdk import resolvconf
+from cni_plugins.sdk import keys, resolvconf
 from cni_plugins.sdk.garbage import valid_attachments
 from cni_plugins.sdk.main import Plugin, Request
 from cni_plugins.sdk.ranges import RangeSet, parse_set, refuse_overlaps
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from cni_plugins.spec.config import View
     from cni_plugins.spec.ip import Address
     from cni_plugins.spec.result import Route
+
+RANGE = ("subnet", "rangeStart", "rangeEnd", "gateway")
+KEYS = ("type", "ranges", "routes", "resolvConf", "dataDir", *RANGE)
 
 TAKEN = PLUGIN_SPECIFIC  # the address asked for is somebody's
 EXHAUSTED = PLUGIN_SPECIFIC + 1
@@ -86,6 +89,8 @@ def check(request: Request) -> None:
 def status(request: Request) -> None:
     """Not ready when some set has no address left."""
     config = _config(request)
+    if obstacle := config.store.obstacle():
+        raise CniError(NOT_AVAILABLE, f"reservations cannot be made in {config.store.folder}: {obstacle}")
     if not config.store.exists():
         return
     try:
@@ -151,6 +156,7 @@ def _full(pool: RangeSet, taken: list[Address]) -> bool:
 def _config(request: Request) -> Config:
     """Raises CniError 7, or 5 when `resolvConf` cannot be read."""
     ipam = _ipam(request)
+    keys.refuse_near_misses(ipam, KEYS)
     sets = tuple(_sets(request.conf, ipam))
     if not sets:
         raise CniError(INVALID_CONFIG, "ipam.ranges: no IP ranges specified")
@@ -189,7 +195,10 @@ def _set_list(view: View, key: str) -> Iterator[RangeSet]:
         raise view.wrong(key, "a list of range sets")
     for number, item in enumerate(value or ()):
         here = f"{key}[{number}]"
-        yield parse_set(list(type(view)({here: item}, view.path).views(here)), view.where(here))
+        pool = list(type(view)({here: item}, view.path).views(here))
+        for one in pool:
+            keys.refuse_near_misses(one, RANGE)
+        yield parse_set(pool, view.where(here))
 
 
 def _requested(request: Request) -> Iterator[Address]:

@@ -2,11 +2,11 @@
 
 The store (`reservations.py`) is a folder that other programs may change, under its lock but without telling us. So the
 index must notice, and may be lost: it lives in /run, is named after the folder's device and inode, and holds a stamp,
-the modification time that we gave the folder when we left it, two seconds in the past. Whoever makes or removes a
-reservation moves that time to the present, and so does a run of ours that was cut short. Stamp and folder differ then,
-and everything is read again, once.
+the modification time that we gave the folder when we left it, two seconds in the past, and the boot. Whoever makes or
+removes a reservation moves that time to the present, and so does a run of ours that was cut short. Stamp and folder
+differ then, and everything is read again, once.
 
-    <device>-<inode>/stamp           nanoseconds, 20 digits
+    <device>-<inode>/stamp           nanoseconds, 20 digits; machine and boot
                     /o<8 hex>        owners by checksum: a line `address container ifname` each (no ifname: old format)
                     /t<4|6>-<hex>    a bit for each of 65536 addresses: taken. Missing means all free
 """
@@ -33,8 +33,9 @@ _PAST = 2_000_000_000  # ns: more than the coarsest clock that file systems keep
 class Index:
     """The index of `store`, a folder that exists. Only to be used while the store's lock is held."""
 
-    def __init__(self, store: str, root: str = ROOT) -> None:
+    def __init__(self, store: str, boot: str = "", root: str = ROOT) -> None:
         self._store = store
+        self._boot = boot.encode()
         status = os.stat(store)
         self._mtime = status.st_mtime_ns
         self._may_be_empty = False
@@ -42,7 +43,7 @@ class Index:
 
     def current(self) -> bool:
         """Whether nobody has changed the store since `seal`."""
-        return self._read("stamp") == _stamp(self._mtime)
+        return self._read("stamp") == self._stamp(self._mtime)
 
     def seal(self) -> None:
         """Say that the index tells what the store holds. One that has become empty goes away altogether."""
@@ -50,11 +51,14 @@ class Index:
             return
         past = time_ns() - _PAST
         os.utime(self._store, ns=(past, past))
-        fd = self._open("stamp", os.O_WRONLY)  # over the old one, which is as long
+        fd = self._open("stamp", os.O_WRONLY)  # over the old one, which is as long within a boot
         try:
-            fdio.write(fd, _stamp(os.stat(self._store).st_mtime_ns))
+            fdio.write(fd, self._stamp(os.stat(self._store).st_mtime_ns))
         finally:
             os.close(fd)
+
+    def _stamp(self, time: int) -> bytes:
+        return b"%020d %s" % (time, self._boot)
 
     def _removed(self) -> bool:
         """Remove the index unless it holds more than a stamp."""
@@ -165,10 +169,6 @@ class Index:
         except FileNotFoundError:
             os.makedirs(self._folder, mode=0o700)
             return os.open(self._path(name), flags, 0o600)
-
-
-def _stamp(time: int) -> bytes:
-    return b"%020d" % time
 
 
 def _bucket(owner: Owner) -> str:

@@ -9,7 +9,8 @@ without reading them all is the index's part, and it knows when it must not be b
 
 A reservation is one exclusive creation and one short write. It is not synced: what survives a power cut is of no use,
 for no container does. A file that such a cut, or a full disk, has left empty or torn reserves nothing, and is removed
-when met. That is safe under the lock, since nobody can be between creating and writing then.
+when met. That is safe under the lock, since nobody can be between creating and writing then. So is one that an earlier
+boot has left: see `boots`. The index goes with /run at a reboot, so that is when all are read, once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, LOCK_UN, flock
 
-from cni_plugins.sdk import fdio
+from cni_plugins.sdk import boots, fdio
 from cni_plugins.sdk.records import Owner, read_file
 from cni_plugins.sdk.reservation_index import ROOT, Index
 from cni_plugins.spec import names
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from cni_plugins.spec.ip import Address
 
+ENOTDIR, EROFS = 20, 30
 DATA_DIR = "/var/lib/cni/networks"
 
 
@@ -44,12 +46,24 @@ class Store:
         """Whether anything was ever reserved; entering would make the folder."""
         return os.path.isdir(self.folder)
 
+    def obstacle(self) -> str:
+        """What would keep an ADD from making its files, in the system's words; empty when nothing does."""
+        folder = self.folder
+        while folder and not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        folder = folder or os.curdir
+        for number, stands in ((ENOTDIR, os.path.isdir(folder)), (EROFS, os.access(folder, os.W_OK | os.X_OK))):
+            if not stands:
+                return f"{folder}: {os.strerror(number)}"
+        return ""
+
     def __enter__(self) -> Store:
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         self._lock = os.open(self._path("lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             flock(self._lock, LOCK_EX)
-            self._index = Index(self.folder, self._index_root)
+            self._boot = boots.this_boot()
+            self._index = Index(self.folder, self._boot, self._index_root)
             self._trusted = self._index.current()
         except BaseException:
             os.close(self._lock)
@@ -96,6 +110,7 @@ class Store:
         try:
             try:
                 fdio.write(fd, f"{owner.container_id}\r\n{owner.ifname}".encode())
+                boots.mark(fd, self._boot)
             finally:
                 os.close(fd)
             index.add(address, owner)
@@ -145,12 +160,13 @@ class Store:
         self._trusted = self._changed = True
 
     def reservations(self) -> list[tuple[Address, Owner]]:
-        """All of them, read one by one; torn ones are removed."""
+        """All of them, read one by one; torn ones are removed, and those of an earlier boot."""
         found = []
         for address in self.taken():
-            owner = self.holder(address)
-            if owner is None:
-                os.unlink(self._path(str(address)))
+            path = self._path(str(address))
+            owner = _owner(read_file(path))
+            if owner is None or boots.outlived(path, self._boot):
+                os.unlink(path)
             else:
                 found.append((address, owner))
         return found

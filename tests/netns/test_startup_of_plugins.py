@@ -34,6 +34,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "tap": {"owner": 1000, "ipam": IPAM},
     "bandwidth": {"ingressRate": 0, "prevResult": PREVIOUS},
     "portmap": {"runtimeConfig": PORTS, "prevResult": PREVIOUS},
+    "sbr": {"prevResult": PREVIOUS},
     "tuning": {"sysctl": {"net.core.somaxconn": "512"}, "prevResult": PREVIOUS},
     "host-device": {"device": "parent1", "ipam": IPAM},
     "ptp": {"ipMasq": True, "ipam": IPAM},
@@ -45,16 +46,18 @@ OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "win-bridge", "win-overlay")
 
 # Our own modules, for ADD and for DEL.
 OURS = {
-    "bridge": (44, 43),
+    "bridge": (46, 44),
     "firewall": (32, 28),
-    "host-local": (21, 21),
+    "host-local": (24, 24),
     "loopback": (23, 23),
-    "macvlan": (41, 41),
+    "macvlan": (42, 42),
     "portmap": (34, 34),
-    "tap": (42, 42),
-    "tuning": (29, 29), "bandwidth": (29, 29),
+    "tap": (43, 43),
+    "tuning": (29, 29),
+    "bandwidth": (29, 29),
+    "sbr": (27, 27),
 }
-OURS |= {"host-device": (43, 43), "ptp": (47, 45), "static": (19, 19)}
+OURS |= {"host-device": (44, 44), "ptp": (48, 46), "static": (19, 19)}
 
 
 @pytest.mark.leaves(*leftovers.SHARED, f"file {PLUGINS}/*", "in netns box: *", "link parent?")

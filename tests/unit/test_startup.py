@@ -21,7 +21,7 @@ OURS = {
     "bridge": 38,
     "dummy": 35,
     "firewall": 28,
-    "host-local": 21,
+    "host-local": 24,
     "ipvlan": 35,
     "loopback": 22,
     "macvlan": 35,
