@@ -1,13 +1,15 @@
-"""A kernel that has a kind of links, and one that has it not."""
+"""Links are born as their steps say; a kernel that has a kind of links, and one that has it not."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from support.leftovers import FOLDERS
 from support.machine import Machine
 
-from cni_plugins.sdk import kinds, single
-from cni_plugins.sdk.kinds import Kind
+from cni_plugins.sdk import kinds, single, taps
+from cni_plugins.sdk.kinds import Kind, Spot
 from cni_plugins.sdk.main import dispatch
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.single import Wish
@@ -15,6 +17,33 @@ from cni_plugins.sdk.single import Wish
 pytestmark = pytest.mark.leaves(*FOLDERS)
 
 CONF = b'{"cniVersion": "1.1.0", "name": "net", "type": "tunnel"}'
+
+
+BORN = [kinds.macvlan("bridge", 9), kinds.macvlan("passthru"), taps.tap(1000, 100, multi_queue=True, bridge="br0")]
+
+
+@pytest.mark.parametrize("kind", BORN, ids=str)
+def test_what_a_step_describes_makes_the_same_link_when_it_is_typed(machine: Machine, kind: Kind) -> None:
+    run = machine.run
+    run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    links: list[dict[str, Any]] = []
+    for name in ("done", "typed"):
+        path = machine.netns(name)
+        run("ip", "-n", name, "link", "add", "br0", "type", "bridge")
+        with Namespace() as host, Namespace(path) as inside:
+            spot = Spot(inside, inside, "eth0") if isinstance(kind, taps.Tap) else Spot(host, inside, "eth0", "up0")
+            for step in kind.birth(spot, "02:00:00:00:00:07", 1400):
+                if name == "done":
+                    step.apply()
+                else:
+                    run("sh", "-c", step.describe())
+        (link,) = machine.ip("link", "show", "eth0", netns=name)
+        links.append(link)
+        for gone in ("eth0", "br0"):
+            run("ip", "-n", name, "link", "del", gone)
+    assert links[0] == links[1]
+    assert links[0]["address"] == "02:00:00:00:00:07"
+    run("ip", "link", "del", "up0")
 
 
 def test_the_kernel_is_asked_what_it_has_and_nothing_is_made(machine: Machine) -> None:

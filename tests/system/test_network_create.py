@@ -135,11 +135,12 @@ def test_a_created_network_is_served_by_other_peoples_plugins_too(minirt: Comman
     minirt.ok("rm", "-f", "web", env=env)
 
 
+@pytest.mark.parametrize("folder", ["", GO], ids=["ours", "go"])
 @pytest.mark.parametrize("driver", ["macvlan", "ptp"])
-def test_a_driver_that_is_not_bundled_is_served_by_whoever_has_it(minirt: Command, driver: str) -> None:
+def test_a_driver_is_served_by_whoever_has_it(minirt: Command, driver: str, folder: str) -> None:
     machine = minirt.machine
     add_world(machine)
-    env = {"CNI_PATH": GO, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"} | ({"CNI_PATH": folder} if folder else {})
     machine.leaves("nft * nat*", "nft * filter*")
     lan = ("-o", "parent=uplink", "-o", "mode=bridge", "--subnet", "192.0.2.0/24", "--ip-range", "192.0.2.64/26")
     minirt.ok("network", "create", "-d", driver, *(lan if driver == "macvlan" else ()), "net", env=env)
@@ -147,6 +148,23 @@ def test_a_driver_that_is_not_bundled_is_served_by_whoever_has_it(minirt: Comman
     minirt.ok("exec", "box", *PING, WORLD, env=env)
     assert minirt.address("box").startswith("192.0.2.64" if driver == "macvlan" else "10.144.0.")
     minirt.ok("rm", "-f", "box", env=env)
+
+
+def test_a_macvlan_network_gives_the_addresses_that_are_asked_for(minirt: Command) -> None:
+    add_world(minirt.machine)
+    lan = ("-o", "parent=uplink", "--subnet", "192.0.2.0/24", "--ip-range", "192.0.2.64/26")
+    minirt.ok("network", "create", "-d", "macvlan", *lan, "net")
+    wishes = ("--ip", "192.0.2.77", "--mac-address", "02:42:00:00:00:07")
+    minirt.ok("run", "-d", "--network", "net", "--name", "box", *wishes, *SLEEP)
+    minirt.ok("exec", "box", *PING, WORLD)
+    assert minirt.address("box") == "192.0.2.77"
+    (known,) = minirt.machine.ip("neigh", "show", "192.0.2.77", netns="world")
+    assert known["lladdr"] == "02:42:00:00:00:07"
+    minirt.ok("rm", "-f", "box")
+    minirt.ok("network", "create", "-d", "macvlan", "-o", "parent=uplink", "--ipam-driver", "none", "wire")
+    assert "inet 1" not in minirt.ok("run", "--rm", "--network", "wire", "host", "ip", "address", "show", "eth0")
+    minirt.ok("network", "create", "-d", "macvlan", "-o", "parent=eth7", "--subnet", "10.9.0.0/24", "nowhere")
+    assert "there is no link eth7 on this host" in minirt.fails(125, "run", "--rm", "--network", "nowhere", *SLEEP)
 
 
 def test_what_a_network_will_need_and_is_not_there_is_said_at_once(minirt: Command) -> None:
