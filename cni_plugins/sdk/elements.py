@@ -10,7 +10,9 @@ program lists. Source: linux/netfilter/nf_tables.h; comments are libnftnl's user
 
 from __future__ import annotations
 
-from cni_plugins.sdk.netlink import attribute, attributes, each_attribute, nested, string, text, u32
+from _struct import Struct
+
+from cni_plugins.sdk.netlink import NLA_F_NESTED, attribute, attributes, each_attribute, nested, string, text, u32
 from cni_plugins.spec.ip import Address, Cidr
 from cni_plugins.spec.record import record
 
@@ -28,6 +30,9 @@ NFTA_VERDICT_CODE, NFTA_VERDICT_CHAIN = 1, 2
 NFT_JUMP = 2**32 - 3
 NFT_SET_ELEM_INTERVAL_END = 1
 UDATA_COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT
+
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
+_TWO_HEADERS = Struct("=HHHH")  # of an attribute, and of the first one in it
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _IFNAMSIZ = 16
@@ -51,8 +56,7 @@ def subnet(value: Cidr) -> Field:
 
 
 def protocol(name: str) -> Field:
-    number = PROTOCOLS[name].to_bytes(1, "big")
-    return Field(name, number, number)
+    return _PROTOCOL_FIELDS[name]
 
 
 def port(number: int) -> Field:
@@ -65,9 +69,12 @@ def link(name: str) -> Field:
     return Field(f'"{name}"', packed, packed)
 
 
+_PROTOCOL_FIELDS = {name: Field(name, bytes((number,)), bytes((number,))) for name, number in PROTOCOLS.items()}
+
+
 @record
 class Element:
-    """One element of a set or map of a table in family inet. `interval` says that the set is flagged so; `jump` is the
+    """One element of a set or map of a table. `interval` says that the set is flagged so; `jump` is the
     chain that an element of a verdict map leads to."""
 
     table: str
@@ -77,6 +84,7 @@ class Element:
     comment: str = ""
     interval: bool = False
     jump: str = ""
+    family: str = "inet"
 
     def __str__(self) -> str:
         """`any4 { tcp . 8080 comment "web c1 eth0" : 10.88.0.5 . 80 }`"""
@@ -105,12 +113,19 @@ class Stored:
 def whole(*elements: Element) -> bytes:
     """The attributes of a message that adds or deletes `elements`, which are of one set. A deletion looks at their keys
     alone."""
-    return place(elements[0].table, elements[0].set) + _list(item for element in elements for item in _items(element))
+    comments = {words: _user_data(words) for words in {element.comment for element in elements}}
+    items = [item for element in elements for item in _items(element, comments[element.comment])]
+    return place(elements[0].table, elements[0].set) + _list(items)
 
 
 def question(element: Element) -> bytes:
     """The attributes of a message that asks for `element`, or for the interval that holds its first key."""
     return place(element.table, element.set) + _list([_key(_join(element.key))])
+
+
+def packed_key(element: Element) -> bytes:
+    """The key as the kernel gives it back."""
+    return _join(element.key)
 
 
 def place(table: str, name: str) -> bytes:
@@ -126,11 +141,11 @@ def read(body: bytes, offset: int) -> Iterator[Stored]:
     """The elements in the attributes of an answer."""
     for _kind, listed in each_attribute(attributes(body, offset).get(NFTA_SET_ELEM_LIST_ELEMENTS, b"")):
         found = attributes(listed)
-        data = attributes(found.get(NFTA_SET_ELEM_DATA, b""))
-        verdict = attributes(data.get(NFTA_DATA_VERDICT, b""))
+        data = attributes(found[NFTA_SET_ELEM_DATA]) if NFTA_SET_ELEM_DATA in found else {}
+        verdict = attributes(data[NFTA_DATA_VERDICT]) if NFTA_DATA_VERDICT in data else {}
         yield Stored(
             _data(found, NFTA_SET_ELEM_KEY),
-            _data(found, NFTA_SET_ELEM_KEY_END),
+            _data(found, NFTA_SET_ELEM_KEY_END) if NFTA_SET_ELEM_KEY_END in found else b"",
             data.get(NFTA_DATA_VALUE, b""),
             _comment(found.get(NFTA_SET_ELEM_USERDATA, b"")),
             string(verdict.get(NFTA_VERDICT_CHAIN)),
@@ -144,11 +159,16 @@ def _words(fields: tuple[Field, ...]) -> str:
 def _join(fields: tuple[Field, ...], last: bool = False) -> bytes:
     """The fields as the kernel's registers hold them; a field alone keeps its own length."""
     ends = [field.last if last else field.first for field in fields]
-    return ends[0] if len(ends) == 1 else b"".join(end + bytes(-len(end) % 4) for end in ends)
+    return ends[0] if len(ends) == 1 else b"".join([end + _PADDING[len(end) % 4] for end in ends])
 
 
 def _key(packed: bytes, kind: int = NFTA_SET_ELEM_KEY) -> bytes:
-    return nested(kind, attribute(NFTA_DATA_VALUE, packed))
+    """`nested(kind, attribute(NFTA_DATA_VALUE, packed))`, which is most of what is written for many elements."""
+    size = len(packed)
+    padding = -size % 4
+    return (
+        _TWO_HEADERS.pack(8 + size + padding, kind | NLA_F_NESTED, 4 + size, NFTA_DATA_VALUE) + packed + bytes(padding)
+    )
 
 
 def _jump(chain: str) -> bytes:
@@ -156,24 +176,27 @@ def _jump(chain: str) -> bytes:
     return nested(NFTA_SET_ELEM_DATA, nested(NFTA_DATA_VERDICT, verdict))
 
 
-def _items(element: Element) -> Iterator[bytes]:
-    """The attributes of each element that the kernel stores for this one."""
-    first, last = _join(element.key), _join(element.key, last=True)
-    ranged = element.interval and len(element.key) > 1
-    yield (
-        _key(first)
-        + (_key(last, NFTA_SET_ELEM_KEY_END) if ranged else b"")
-        + (_key(_join(element.value), NFTA_SET_ELEM_DATA) if element.value else b"")
-        + (_jump(element.jump) if element.jump else b"")
-        + (_user_data(element.comment) if element.comment else b"")
-    )
-    if element.interval and not ranged and last.strip(b"\xff"):  # nothing comes after the highest key
+def _items(element: Element, comment: bytes) -> Iterator[bytes]:
+    """The attributes of each element that the kernel stores for this one; `comment` as an attribute."""
+    first = _join(element.key)
+    value = _key(_join(element.value), NFTA_SET_ELEM_DATA) if element.value else b""
+    if element.jump:
+        value = _jump(element.jump)
+    if not element.interval:
+        yield _key(first) + value + comment
+        return
+    last = _join(element.key, last=True)
+    ranged = len(element.key) > 1
+    yield _key(first) + (_key(last, NFTA_SET_ELEM_KEY_END) if ranged else b"") + value + comment
+    if not ranged and last.strip(b"\xff"):  # nothing comes after the highest key
         after = (int.from_bytes(last, "big") + 1).to_bytes(len(last), "big")
         yield u32(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END, ">") + _key(after)
 
 
 def _user_data(comment: str) -> bytes:
-    """Type, length, text and its NUL, a byte each for type and length."""
+    """Type, length, text and its NUL, a byte each for type and length; nothing for no comment."""
+    if not comment:
+        return b""
     words = comment.encode() + b"\0"
     return attribute(NFTA_SET_ELEM_USERDATA, bytes((UDATA_COMMENT, len(words))) + words)
 

@@ -16,7 +16,7 @@ from _socket import SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, socket
 from _struct import Struct
 from fcntl import ioctl
 
-from cni_plugins.sdk.elements import Element, Stored, place, question, read, whole
+from cni_plugins.sdk.elements import Element, Stored, packed_key, place, question, read, whole
 from cni_plugins.sdk.netlink import (
     NETLINK_NETFILTER,
     NLM_F_ACK,
@@ -40,7 +40,7 @@ AF_NETLINK = 16
 MSG_DONTWAIT = 0x40
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 SIOCGSKNS = 0x894C
-NFPROTO_INET = 1
+NFPROTO_INET, NFPROTO_BRIDGE = 1, 7
 NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
 NFT_MSG_GETRULE = NFNL_SUBSYS_NFTABLES << 8 | 7
@@ -52,10 +52,13 @@ ENOENT, EBUSY, EEXIST = 2, 16, 17
 
 LENT = "CNI_NFNL_FD"  # the variable in which a runtime names the socket that it lends
 GENERIC = Struct(">BBH")  # struct nfgenmsg: family, version, resource
-_INET = GENERIC.pack(NFPROTO_INET, 0, 0)
+_FAMILY = {"inet": GENERIC.pack(NFPROTO_INET, 0, 0), "bridge": GENERIC.pack(NFPROTO_BRIDGE, 0, 0)}
+_INET = _FAMILY["inet"]
 _MARKER = GENERIC.pack(0, 0, NFNL_SUBSYS_NFTABLES)
 _BEGIN, _END = Message(NFNL_MSG_BATCH_BEGIN, 0, _MARKER), Message(NFNL_MSG_BATCH_END, 0, _MARKER)
 _MANY = 64  # messages whose answers surely fit the socket's buffer
+_THOUSAND = 1000
+_TOGETHER = 128  # elements in a message, whose list is of 64 KiB at most
 _ROOM = 1024  # bytes of buffer that the kernel counts for one answer, at most
 
 _VERBS = {
@@ -74,7 +77,7 @@ class Change:
 
     def __str__(self) -> str:
         verb, element = self.verb, self.element
-        return f"nft '{verb} element inet {element.table} {element}'"
+        return f"nft '{verb} element {element.family} {element.table} {element}'"
 
 
 class Refused(OSError):
@@ -140,8 +143,15 @@ class Nftables:
     def commit(self, *changes: Change) -> None:
         """Make all `changes`, or none, at once. To delete what is not there is fine. Raises Refused, OSError."""
         todo = list(changes)
+        if len(todo) > _MANY:
+            refusals = self._transact(_grouped(todo))
+            if not refusals:
+                return
+            # Only one by one does the kernel say which of them it refuses; that there is no such set, it has said.
+            if all(error.errno == ENOENT and change.verb != "delete" for change, error in refusals):
+                raise Refused(tuple(refusals))
         while todo:
-            refusals = self._transact(todo)
+            refusals = self._transact([[change] for change in todo])
             gone = {id(change) for change, error in refusals if change.verb == "delete" and error.errno == ENOENT}
             if not refusals:
                 return
@@ -149,17 +159,21 @@ class Nftables:
                 raise Refused(tuple(item for item in refusals if id(item[0]) not in gone))
             todo = [change for change in todo if id(change) not in gone]
 
-    def _transact(self, changes: list[Change]) -> list[tuple[Change, NetlinkError]]:
-        """Send one transaction; what was refused of it. Raises NetlinkError when it is the transaction itself."""
-        messages = [Message(*_VERBS[item.verb], _INET + whole(item.element)) for item in changes]
+    def _transact(self, groups: list[list[Change]]) -> list[tuple[Change, NetlinkError]]:
+        """Send one transaction, a message for each group; of those that were refused, the first change. Raises
+        NetlinkError when it is the transaction itself."""
+        messages = [
+            Message(*_VERBS[group[0].verb], _FAMILY[group[0].element.family] + whole(*(item.element for item in group)))
+            for group in groups
+        ]
         if len(messages) > _MANY:
             self._make_room(messages)
         begun, *answers, _ended = self.netlink.talk([_BEGIN, *messages, _END])
         if isinstance(begun, NetlinkError):
             raise begun.during("nftables transaction")
         return [
-            (change, answer)
-            for change, answer in zip(changes, answers, strict=True)
+            (group[0], answer)
+            for group, answer in zip(groups, answers, strict=True)
             if isinstance(answer, NetlinkError)
         ]
 
@@ -170,11 +184,22 @@ class Nftables:
         self.netlink.socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, len(messages) * _ROOM)
 
     def lookup(self, *elements: Element) -> list[Stored | None]:
-        """What the kernel holds under each one's key; None where it holds nothing. Raises NetlinkError."""
+        """What the kernel holds under each one's key; None where it holds nothing. Raises NetlinkError.
+
+        Each is asked for by itself, which costs the same however many others there are. Who asks for a thousand has
+        most of what there is: their sets are read whole.
+        """
+        if len(elements) > _THOUSAND:
+            sets = {(item.table, item.set) for item in elements if not item.interval}
+            held = {(*where, stored.key): stored for where in sets for stored in self.elements(*where)}
+            return [
+                next(self._look([item])) if item.interval else held.get((item.table, item.set, packed_key(item)))
+                for item in elements
+            ]
         return [found for start in range(0, len(elements), _MANY) for found in self._look(elements[start:][:_MANY])]
 
     def _look(self, elements: Iterable[Element]) -> Iterator[Stored | None]:
-        questions = [Message(NFT_MSG_GETSETELEM, NLM_F_ACK, _INET + question(item)) for item in elements]
+        questions = [Message(NFT_MSG_GETSETELEM, NLM_F_ACK, _FAMILY[item.family] + question(item)) for item in elements]
         for answer in self.netlink.talk(questions):
             if not isinstance(answer, NetlinkError):
                 yield next(read(answer[0].body, len(_INET)))
@@ -194,10 +219,23 @@ class Nftables:
             raise
         return [stored for message in listed for stored in read(message.body, len(_INET))]
 
-    def rules(self, table: str) -> list[str]:
+    def rules(self, table: str, family: str = "inet") -> list[str]:
         """The chain of every rule of a table, in order; nothing when there is no such table. Raises NetlinkError."""
-        listed = self.netlink.dump(Message(NFT_MSG_GETRULE, 0, _INET + text(NFTA_RULE_TABLE, table)))
+        listed = self.netlink.dump(Message(NFT_MSG_GETRULE, 0, _FAMILY[family] + text(NFTA_RULE_TABLE, table)))
         return [string(attributes(message.body, len(_INET)).get(NFTA_RULE_CHAIN)) for message in listed]
+
+
+def _grouped(changes: list[Change]) -> list[list[Change]]:
+    """`changes` in their order, neighbours that do the same with the same set together."""
+    groups: list[list[Change]] = []
+    before: tuple[str, str, str] | None = None
+    for change in changes:
+        place = (change.verb, change.element.table, change.element.set)
+        if place != before or len(groups[-1]) == _TOGETHER:
+            groups.append([])
+        groups[-1].append(change)
+        before = place
+    return groups
 
 
 def _lent(words: str) -> int:

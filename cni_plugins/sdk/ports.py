@@ -34,6 +34,7 @@ from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from cni_plugins.sdk.elements import Stored
@@ -193,7 +194,9 @@ class Publication:
 
     def elements(self) -> list[Element]:
         """Everything that the table holds for it alone, each once."""
-        found = [self.in_map(mapping, target) for mapping, target in self.pairs()]
+        found: list[Element] = []
+        for target in self.targets:
+            found += self._in_maps(self._of_family(target.family), target)
         for terms in self.terms:
             found += [self._under(terms, mapping) for mapping in self._of_family(terms.family)]
         if self.snat in _SNAT_SETS:
@@ -211,8 +214,14 @@ class Publication:
 
     def in_map(self, mapping: Mapping, target: Target) -> Element:
         """The element that leads a mapping to a target."""
-        value = (target.field, elements.port(mapping.container_port))
-        return self._element(*mapping.place("any", "host", target.family), value)
+        return next(self._in_maps([mapping], target))
+
+    def _in_maps(self, mappings: Iterable[Mapping], target: Target) -> Iterator[Element]:
+        """The elements that lead mappings to a target. There may be tens of thousands: what they share is made once."""
+        address, whose, family = target.field, self.comment, target.family
+        for mapping in mappings:
+            value = (address, elements.port(mapping.container_port))
+            yield Element(TABLE.name, *mapping.place("any", "host", family), value, whose, False, "")
 
     def _under(self, terms: Terms, mapping: Mapping) -> Element:
         """The element that puts a mapping under terms."""

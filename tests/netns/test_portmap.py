@@ -211,7 +211,13 @@ def test_a_thousand_ports_are_one_transaction(net: Topology, portmap: Portmap) -
     portmap.ok("ADD", "a", *many)
     assert len(elements(net.machine)["any4"]) == len(elements(net.machine)["any6"]) == 1000
     portmap.ok("CHECK", "a", *many)
-    portmap.fails("ADD", "b", *many)
+    assert "10500/tcp is taken by container a" in portmap.fails("ADD", "b", *many[500:])["msg"]
+    for verb, element, told in (
+        ("delete", "tcp . 10700", "10700"),
+        ("add", """tcp . 10700 comment "web a eth0" : 10.88.0.5 . 1""", "another value for any4 { tcp . 10700"),
+    ):
+        net.machine.run("nft", f"{verb} element inet cni_portmap any4 {{ {element} }}")
+        assert told in portmap.fails("CHECK", "a", *many)["msg"]
     portmap.ok("DEL", "a")
     assert elements(net.machine) == {}
 
