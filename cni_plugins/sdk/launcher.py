@@ -28,6 +28,7 @@ NAMES = {
     "loopback": "loopback",
     "macvlan": "macvlan",
     "portmap": "portmap",
+    "sbr": "sbr",
     "ptp": "ptp",
     "static": "static",
     "tap": "tap",

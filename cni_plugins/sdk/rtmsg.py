@@ -71,6 +71,7 @@ class LinkRoute:
     mtu: int = 0
     advmss: int = 0
     source: Address | None = None
+    protocol: int = RTPROT_BOOT  # who made it
 
 
 # --- links ----------------------------------------------------------------------------------------------------------
@@ -213,7 +214,7 @@ def _route_message(kind: int, flags: int, route: LinkRoute) -> Message:
     table = route.table if route.table < 256 else 0  # the old field has 8 bits; the attribute counts
     metrics = b"".join(u32(key, value) for key, value in ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss)) if value)
     dst = route.dst.network
-    body = RTMSG.pack(dst.address.af, dst.length, 0, 0, table, RTPROT_BOOT, route.scope, RTN_UNICAST, 0)
+    body = RTMSG.pack(dst.address.af, dst.length, 0, 0, table, route.protocol, route.scope, RTN_UNICAST, 0)
     body += attribute(RTA_DST, dst.address.packed) if dst.length else b""
     body += attribute(RTA_GATEWAY, route.gw.packed) if route.gw else b""
     body += u32(RTA_OIF, route.index) + u32(RTA_TABLE, route.table)

@@ -165,7 +165,7 @@ def read_address(message: Message) -> LinkAddress:
 
 def read_routes(message: Message) -> Iterator[LinkRoute]:
     """The route that a message tells of; of one with several next hops, a route for each."""
-    family, length, _src, _tos, table, _protocol, scope, _type, _flags = RTMSG.unpack_from(message.body)
+    family, length, _src, _tos, table, protocol, scope, _type, _flags = RTMSG.unpack_from(message.body)
     found = attributes(message.body, RTMSG.size)
     metrics = attributes(found.get(RTA_METRICS, b""))
     source = found.get(RTA_PREFSRC)
@@ -180,6 +180,7 @@ def read_routes(message: Message) -> Iterator[LinkRoute]:
             integer(metrics.get(RTAX_MTU)),
             integer(metrics.get(RTAX_ADVMSS)),
             _address(source) if source else None,
+            protocol,
         )
 
 

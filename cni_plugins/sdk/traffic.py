@@ -141,12 +141,12 @@ def filters_dump(index: int) -> Message:
 def limited(rtnl: Rtnl, index: int) -> tuple[int, int, int] | None:
     """Rate, limit and ticks of the bucket at the link's root; None where there is none. Raises NetlinkError."""
     try:
-        ((reply,),) = rtnl.ask(root_get(index))
+        (replies,) = rtnl.ask(root_get(index))
     except NetlinkError as error:
         if error.errno in (EINVAL, ENOENT):  # the queues that a link has by itself are not told of
             return None
         raise
-    found = attributes(reply.body, _TCMSG.size)
+    found = attributes(replies[0].body, _TCMSG.size) if replies else {}
     if string(found.get(TCA_KIND)) != "tbf":
         return None
     options = attributes(found[TCA_OPTIONS])

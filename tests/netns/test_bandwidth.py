@@ -218,6 +218,14 @@ def test_P9_P10_P11_the_ifb_goes_whatever_is_missing(ours: Shaped, netns: str) -
         assert ours.ifbs() == []
 
 
+def test_a_link_that_is_down_is_relieved_too(ours: Shaped) -> None:
+    ours.machine.run("ip", "link", "set", "host0", "down")
+    conf = ours.conf(egressRate=8000, egressBurst=8000)
+    ours.add(conf)
+    ours.plugins.delete(conf, BOX)
+    assert (ours.qdiscs("host0"), ours.ifbs()) == ([], [])
+
+
 def test_what_others_put_on_the_link_stays(ours: Shaped) -> None:
     for words in ("add dev host0 root handle 5: pfifo", "add dev host0 ingress"):
         ours.machine.run("tc", "qdisc", *words.split())
@@ -225,7 +233,7 @@ def test_what_others_put_on_the_link_stays(ours: Shaped) -> None:
     assert ours.qdiscs("host0") == [("pfifo", "5:"), ("ingress", "ffff:")]
 
 
-def test_two_interfaces_of_one_container_have_an_ifb_each(ours: Shaped) -> None:
+def test_B8_two_interfaces_of_one_container_have_an_ifb_each(ours: Shaped) -> None:
     conf = ours.conf(**SMALL)
     ours.add(conf)
     ours.add(conf, ifname="eth1")
@@ -255,7 +263,7 @@ def test_P18_gc_removes_the_ifbs_of_those_who_are_no_more(ours: Shaped) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_added_twice_is_an_error_that_changes_nothing(ours: Shaped) -> None:
+def test_P6_B4_added_twice_is_an_error_that_changes_nothing(ours: Shaped) -> None:
     for keys in (SMALL, {"ingressRate": 8000, "ingressBurst": 80}):
         conf = ours.conf(**keys)
         result = ours.add(conf)
