@@ -192,7 +192,7 @@ def test_the_host_passes_packets_on_when_it_is_the_gateway(site: Site) -> None:
     site.delete(conf)
 
 
-def test_ipams_default_route_and_ours_are_one(site: Site) -> None:
+def test_B7_ipams_default_route_and_ours_are_one(site: Site) -> None:
     ipam = {"type": "host-local", "subnet": IPV4, "routes": [{"dst": "0.0.0.0/0"}, {"dst": "10.9.0.0/16"}]}
     conf = site.conf(IPV4, isDefaultGateway=True, ipam=ipam)
     site.box()
@@ -237,7 +237,7 @@ def test_the_configurations_dns_counts_instead_of_ipams(
 # --- more than one --------------------------------------------------------------------------------------------------
 
 
-def test_two_interfaces_of_one_container_on_one_network(site: Site) -> None:
+def test_B8_two_interfaces_of_one_container_on_one_network(site: Site) -> None:
     conf = site.conf(IPV4, ipMasq=True)
     site.box()
     first, second = site.add(conf), site.add(conf, ifname="eth1")

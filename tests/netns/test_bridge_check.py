@@ -53,7 +53,7 @@ FAULTS: list[tuple[Breaker, str]] = [
 
 
 @pytest.mark.parametrize(("broken", "said"), FAULTS, ids=[said for _broken, said in FAULTS])
-def test_P14_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> None:
+def test_P14_B5_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> None:
     conf = site.conf(IPV4, IPV6, isDefaultGateway=True, ipMasq=True, hairpinMode=True)
     site.box()
     result = site.add(conf)
@@ -101,7 +101,7 @@ def test_check_does_not_take_another_interfaces_addresses_for_its_own(site: Site
     site.delete(conf)
 
 
-def test_P13_check_accepts_a_route_that_a_later_plugin_moved_to_a_table(site: Site) -> None:
+def test_P13_U22_check_accepts_a_route_that_a_later_plugin_moved_to_a_table(site: Site) -> None:
     conf = site.conf(IPV4, isDefaultGateway=True)
     site.box()
     result = site.add(conf)

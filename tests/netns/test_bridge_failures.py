@@ -105,7 +105,7 @@ def test_a_bridge_that_others_use_stays_with_its_address(site: Site) -> None:
 
 
 @pytest.mark.leaves(*SHARED)
-def test_P6_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
+def test_P6_B4_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
     for name in ("web", "other"):
         site.box(name)
     conf = site.conf(IPV4, ipMasq=True)

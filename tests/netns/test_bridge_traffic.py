@@ -74,7 +74,7 @@ def test_without_masquerade_nobody_outside_knows_the_way_back(site: Site, outsid
     site.delete(conf)
 
 
-def test_neighbours_learn_at_once_that_an_address_has_a_new_owner(site: Site) -> None:
+def test_U15_neighbours_learn_at_once_that_an_address_has_a_new_owner(site: Site) -> None:
     conf = site.conf(IPV4, IPV6)
     names = ("web", "db")
     for name in (*names, "friend"):

@@ -96,7 +96,7 @@ def test_keys_that_are_not_served_are_refused_by_name(
         ),
     ],
 )
-def test_mappings_that_make_no_sense_are_refused_with_their_path(
+def test_B9_mappings_that_make_no_sense_are_refused_with_their_path(
     machine: Machine, portmap: Portmap, mapping: dict[str, Any], words: str
 ) -> None:
     error = portmap.fails("ADD", "a", tcp(8080, 80), mapping)

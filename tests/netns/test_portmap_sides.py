@@ -184,7 +184,7 @@ def test_DEL_needs_no_mappings_no_result_and_no_namespace(net: Topology, portmap
 
 
 @reference_fails("has one chain for all interfaces of a container, and takes it away with the first of them")
-def test_two_interfaces_of_one_container_publish_ports_of_their_own(net: Topology, portmap: Caller) -> None:
+def test_B8_two_interfaces_of_one_container_publish_ports_of_their_own(net: Topology, portmap: Caller) -> None:
     portmap.add("a", tcp(8080, 80))
     ips = [{"address": f"{address}/{length}"} for address, length in zip(ADDRESSES["b"], (24, 64), strict=True)]
     second: dict[str, Any] = {"ifname": "eth1", "prevResult": {"cniVersion": "1.0.0", "ips": ips}}

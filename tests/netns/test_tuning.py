@@ -266,7 +266,7 @@ def test_a_list_that_is_no_regular_expressions_is_told(ours: Tuned) -> None:
 
 
 @pytest.mark.parametrize("netns", ["", "/run/netns/gone", BOX])
-def test_P9_P10_P11_delete_bears_whatever_is_missing(ours: Tuned, netns: str) -> None:
+def test_P9_P10_P11_B10_delete_bears_whatever_is_missing(ours: Tuned, netns: str) -> None:
     ours.add(ours.conf(mtu=1400, sysctl={"net.core.somaxconn": "512"}))
     bare = {"cniVersion": "1.0.0", "name": "net", "type": "tuning"}
     for _ in range(2):
@@ -295,7 +295,7 @@ def test_what_stands_twice_in_a_list_gives_the_original_back(ours: Tuned) -> Non
     assert ours.look("mtu", "address") == before
 
 
-def test_P13_check_allows_what_later_plugins_told_of(ours: Tuned) -> None:
+def test_P13_U22_check_allows_what_later_plugins_told_of(ours: Tuned) -> None:
     conf = ours.conf("1.1.0", mac=MAC, mtu=1400)
     result = ours.add(conf)
     ours.machine.run("ip", "-n", "box", "link", "set", "eth0", "mtu", "1300", "address", "02:00:00:00:00:99")

@@ -19,6 +19,7 @@ from support.command import NETWORKS, PROGRAM, Command
 
 FOLDER = house.TOP / "docs" / "plugins"
 EXAMPLES = house.TOP / "configs"
+ALSO = {"win-overlay": "win-bridge"}  # type -> whose page and example tell of it
 SECOND_KERNEL = "<!-- second kernel -->"
 _MARK = "=== line {}"
 

@@ -1,8 +1,9 @@
 """What the contract wants, numbered: the statements that tests are named after, in our own words.
 
 R is what a runtime must do, P what a plugin must, S how the Go skeleton of plugins answers, L how libcni behaves beyond
-the text, D how configurations are found. The number of a requirement is its place in its list. Source: SPEC.md and
-CONVENTIONS.md 1.1.0 of the Container Network Interface, and the behaviour of libcni 1.3 and `pkg/skel`.
+the text, D how configurations are found; U is what users of the reference plugins suffer from and will not here, B what
+else is better. The number of a requirement is its place in its list. Source: SPEC.md and CONVENTIONS.md 1.1.0 of the
+Container Network Interface, the behaviour of libcni 1.3 and `pkg/skel`, the issues of containernetworking/plugins.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ TITLES = {
     "S": "How a plugin's process answers (pkg/skel)",
     "L": "What libcni does beyond the text",
     "D": "How configurations are found",
+    "U": "What users of the reference plugins suffer from, and will not here",
+    "B": "What else is better than in the reference plugins",
 }
 
 STATEMENTS = {
@@ -135,6 +138,47 @@ STATEMENTS = {
         "The default network is the first good file, whatever its extension.",
         "Extensions match exactly, hidden files count, folders do not, and a missing folder is an empty one.",
         "Fragments are `.conf` files in the order of their names, behind the plugins of the list.",
+    ),
+    "U": (
+        "A reboot frees the addresses of the containers that it ended.",
+        "An empty or torn reservation blocks nothing.",
+        "DEL without a namespace, or with one that is gone, gives the addresses back.",
+        "DEL without a namespace leaves no masquerade and no spoof check.",
+        "No plugin's DEL fails for something that is missing, so none keeps the others of a chain from cleaning up.",
+        "An empty or damaged entry of the result cache does not keep a container from being taken down.",
+        "Without published ports portmap does nothing and starts no program.",
+        "Whoever holds the xtables lock holds nobody up, or for a bounded time and with the code to try again (11).",
+        "Many ADDs at once on a fresh host all succeed, though all want the same things made.",
+        "Many DELs at once of one attachment all succeed.",
+        "UDP flows follow a published port to its next owner, and to the host when it has none.",
+        "A host port is given once, and who comes second is told.",
+        "Rules that somebody flushed are noticed by CHECK and put back by `minirt network reload`.",
+        "An IPv6 address is usable when ADD returns, which does not wait for duplicate address detection.",
+        "Neighbours learn at once that an address has a new owner.",
+        "Every link's hardware address is set when it is made, so that nobody else chooses one.",
+        "Hardware addresses differ from machine to machine.",
+        "DHCP leases outlive the daemon, and DEL does without it.",
+        "What a network has made on the host for VLANs goes with its last user.",
+        "An ADD that fails leaves no link.",
+        "DEL needs no parent interface and no valid configuration.",
+        "CHECK passes what later plugins of the list changed and recorded.",
+        "CNI_ARGS that nobody knows are no error.",
+        "A path that has come to mean the host's own namespace is refused before anything is touched.",
+        "The spoof check costs the same with many containers as with one.",
+    ),
+    "B": (
+        "Every plugin collects what belongs to no valid attachment, and has its IPAM plugin do so.",
+        "STATUS says what is missing: addresses, the parent, the kernel's feature, the daemon, a readable store.",
+        "DEL succeeds when everything is missing, and cleans up the rest.",
+        "ADD twice is an error, found before anything is allocated, and changes nothing.",
+        "CHECK looks at everything that ADD made.",
+        "Results state the MTU; routes' mtu, advmss, priority, table and scope are honoured.",
+        "A default route from IPAM and `isDefaultGateway` are one route.",
+        "Two interfaces of one container on one network have nothing in common.",
+        "A port beyond 65535, a protocol that is none and a port published twice are refused.",
+        "sbr, vrf and tuning are taken down without a namespace, and leave no file.",
+        "An address that is asked for in several places is taken from the strongest, by the convention.",
+        "No lock is held while another plugin runs.",
     ),
 }
 

@@ -55,7 +55,7 @@ def cached() -> Any:
 
 
 @pytest.mark.parametrize("plugins", ["", GO])
-def test_ports_and_masquerade_come_back_and_the_container_is_who_it_was(
+def test_U13_ports_and_masquerade_come_back_and_the_container_is_who_it_was(
     minirt: Command, plugins: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if plugins:

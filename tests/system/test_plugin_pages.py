@@ -12,8 +12,6 @@ from support.command import Command
 
 from cni_plugins.sdk import keys, launcher
 
-ALSO = {"win-overlay": "win-bridge"}  # type -> whose page tells of it
-
 
 @pytest.mark.parametrize("page", pages.pages(), ids=lambda page: page.stem)
 def test_the_example_of_a_page_does_what_is_shown(minirt: Command, page: Path) -> None:
@@ -21,12 +19,12 @@ def test_the_example_of_a_page_does_what_is_shown(minirt: Command, page: Path) -
 
 
 def test_every_plugin_has_a_page_and_an_example() -> None:
-    expected = {ALSO.get(name, name) for name in launcher.NAMES}
+    expected = {pages.ALSO.get(name, name) for name in launcher.NAMES}
     assert {page.stem for page in pages.FOLDER.glob("*.md")} == expected
     assert {path.stem for path in pages.EXAMPLES.glob("*.conflist")} == expected | {"minirt"}
 
 
-@pytest.mark.parametrize("name", sorted({*launcher.NAMES} - {*ALSO}))
+@pytest.mark.parametrize("name", sorted({*launcher.NAMES} - {*pages.ALSO}))
 def test_a_page_has_every_key_of_its_plugin_and_no_other(name: str) -> None:
     known = getattr(importlib.import_module(f"cni_plugins.{launcher.NAMES[name]}"), "KEYS", ())
     told = pages.keys(pages.FOLDER / f"{name}.md")

@@ -100,7 +100,7 @@ def test_L31_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch:
         b'{"kind": "cniCacheV1", "result": []}',
     ],
 )
-def test_L31_a_file_that_cannot_be_read_counts_as_absent_with_a_warning(tmp_path: Path, text: bytes) -> None:
+def test_L31_U6_a_file_that_cannot_be_read_counts_as_absent_with_a_warning(tmp_path: Path, text: bytes) -> None:
     warnings: list[str] = []
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "net-c1-eth0").write_bytes(text)
