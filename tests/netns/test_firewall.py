@@ -48,7 +48,7 @@ def listed(machine: Machine) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
 @pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
-def test_the_result_is_passed_on_as_it_came(firewall: Firewall, version: str, backend: str) -> None:
+def test_P7_the_result_is_passed_on_as_it_came(firewall: Firewall, version: str, backend: str) -> None:
     before = firewall.result("a", version)
     answer = firewall.add("a", version=version, backend=backend)
     assert {"dns": {}} | answer == before
@@ -105,7 +105,7 @@ def test_an_add_of_another_mind_takes_back_what_the_first_one_put_up(firewall: F
     assert (records(machine), guards(machine)) == ([], {})
 
 
-def test_two_interfaces_of_one_container_have_each_their_own(firewall: Firewall, machine: Machine) -> None:
+def test_B8_two_interfaces_of_one_container_have_each_their_own(firewall: Firewall, machine: Machine) -> None:
     second = firewall.result("b")
     second["interfaces"][2] = {"name": "eth1", "sandbox": "/run/netns/a"}
     firewall.add("a", backend="iptables")
@@ -118,7 +118,7 @@ def test_two_interfaces_of_one_container_have_each_their_own(firewall: Firewall,
 
 
 @pytest.mark.leaves("file /run/xtables.lock")
-def test_the_lock_that_somebody_holds_is_waited_for_and_then_told(firewall: Firewall, machine: Machine) -> None:
+def test_U8_the_lock_that_somebody_holds_is_waited_for_and_then_told(firewall: Firewall, machine: Machine) -> None:
     """Code 11: the runtime tries again later. iptables' legacy form is the one that has a lock."""
     machine.run("mount", "--bind", "/usr/sbin/xtables-legacy-multi", "/usr/sbin/xtables-nft-multi")
     try:
@@ -136,7 +136,7 @@ def test_the_lock_that_somebody_holds_is_waited_for_and_then_told(firewall: Fire
         machine.run("umount", "/usr/sbin/xtables-nft-multi")
 
 
-def test_many_at_once_get_all_their_rules_and_leave_none(firewall: Firewall, machine: Machine) -> None:
+def test_U9_U10_many_at_once_get_all_their_rules_and_leave_none(firewall: Firewall, machine: Machine) -> None:
     """The chains that all need are made by whoever comes first; nobody fails because another was quicker."""
     calls = [(name, ifname) for name in ("a", "b", "c") for ifname in ("eth0", "eth1", "eth2")]
 
@@ -150,6 +150,16 @@ def test_many_at_once_get_all_their_rules_and_leave_none(firewall: Firewall, mac
     all_at_once("DEL")
     assert [line for name in ("a", "b", "c") for line in mentioning(machine, name)] == []
     assert records(machine) == []
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_U10_one_attachment_may_be_deleted_by_many_at_once(firewall: Firewall, machine: Machine, backend: str) -> None:
+    keys = {"backend": backend, "ingressPolicy": "same-bridge"}
+    firewall.add("a", **keys)
+    started = [firewall.start("DEL", "a", **keys) for _ in range(6)]
+    for process in started:
+        firewall.plugins.finish(process).done()
+    assert (records(machine), mentioning(machine, "a"), guards(machine)) == ([], [], {})
 
 
 # --- with the reference plugin ----------------------------------------------------------------------------------------
@@ -185,7 +195,7 @@ def test_both_put_up_the_same_rules(firewall: Firewall, go: Firewall, machine: M
 
 
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
-def test_del_needs_neither_result_nor_namespace_nor_configuration_and_works_twice(
+def test_P9_P10_P11_B3_del_needs_neither_result_nor_namespace_nor_configuration_and_works_twice(
     firewall: Firewall, machine: Machine, backend: str
 ) -> None:
     firewall.add("a", backend=backend, ingressPolicy="same-bridge")
@@ -194,7 +204,7 @@ def test_del_needs_neither_result_nor_namespace_nor_configuration_and_works_twic
     assert (records(machine), mentioning(machine, "a"), guards(machine)) == ([], [], {})
 
 
-def test_del_bears_that_the_rules_are_gone(firewall: Firewall, machine: Machine) -> None:
+def test_U5_del_bears_that_the_rules_are_gone(firewall: Firewall, machine: Machine) -> None:
     for name in ("a", "b"):
         firewall.add(name, backend="iptables", ingressPolicy="isolated" if name == "b" else "open", version="1.1.0")
     machine.run("iptables", "-F")
@@ -207,7 +217,7 @@ def test_del_bears_that_the_rules_are_gone(firewall: Firewall, machine: Machine)
     assert (records(machine), mentioning(machine, "a"), mentioning(machine, "b")) == ([], [], [])
 
 
-def test_what_a_killed_add_has_written_down_is_enough_for_del(firewall: Firewall, machine: Machine) -> None:
+def test_B3_what_a_killed_add_has_written_down_is_enough_for_del(firewall: Firewall, machine: Machine) -> None:
     """The record comes before the deed."""
     firewall.add("a", backend="iptables")
     kept = Path("/run/cni/firewall/on-cni0/a:eth0").read_bytes()
@@ -238,7 +248,7 @@ def test_a_record_that_tells_nothing_is_no_reason_to_fail(firewall: Firewall) ->
 
 
 @pytest.mark.parametrize("place", range(5))
-def test_check_misses_every_rule(firewall: Firewall, machine: Machine, place: int) -> None:
+def test_P14_B5_check_misses_every_rule(firewall: Firewall, machine: Machine, place: int) -> None:
     firewall.add("a", backend="iptables")
     firewall.check("a").done()
     chain, *words = listed(machine)["ip6tables"][place].removeprefix("-A ").split(" ", 1)
@@ -263,7 +273,7 @@ def test_check_sees_what_add_was_not_asked_for(firewall: Firewall) -> None:
 # --- GC and STATUS ----------------------------------------------------------------------------------------------------
 
 
-def test_gc_takes_down_what_belongs_to_nobody_that_is_alive(firewall: Firewall, machine: Machine) -> None:
+def test_P18_B1_gc_takes_down_what_belongs_to_nobody_that_is_alive(firewall: Firewall, machine: Machine) -> None:
     for name in ("a", "b", "c"):
         firewall.add(name, backend="iptables", ingressPolicy="same-bridge")
     firewall.gc("b").done()
@@ -275,7 +285,7 @@ def test_gc_takes_down_what_belongs_to_nobody_that_is_alive(firewall: Firewall, 
     assert [line for line in rules(machine) if " cni" in line] == []
 
 
-def test_status_names_the_chains_that_no_rule_of_ours_can_overrule(firewall: Firewall, machine: Machine) -> None:
+def test_B2_status_names_the_chains_that_no_rule_of_ours_can_overrule(firewall: Firewall, machine: Machine) -> None:
     firewall.status().done()
     machine.run(
         "nft", "add table inet site; add chain inet site gate { type filter hook forward priority 0; policy drop; }"
@@ -290,7 +300,7 @@ def test_status_names_the_chains_that_no_rule_of_ours_can_overrule(firewall: Fir
     ("backend", "program", "package"),
     [("iptables", "iptables", "iptables"), ("nftables", "nft", "nftables")],
 )
-def test_a_program_that_is_missing_is_named_with_its_package(
+def test_B2_a_program_that_is_missing_is_named_with_its_package(
     firewall: Firewall, machine: Machine, backend: str, program: str, package: str
 ) -> None:
     """A file that cannot be executed is as good as none."""

@@ -49,7 +49,7 @@ def test_addresses_are_sources_of_a_zone(
 
 
 @reference_fails("does not notice that a reload of firewalld has cut containers off", "p#512")
-def test_check_notices_what_a_reload_took_away(firewalld: Firewalld, side: Plugins, machine: Machine) -> None:
+def test_U13_check_notices_what_a_reload_took_away(firewalld: Firewalld, side: Plugins, machine: Machine) -> None:
     machine.netns("a")
     firewall = Firewall(machine, side)
     firewall.add("a", **CONF)
@@ -113,7 +113,7 @@ def test_a_zone_that_is_none_and_one_that_has_the_address_are_told_from_each_oth
     assert records(machine) == []
 
 
-def test_gc_and_a_firewalld_that_is_gone(firewalld: Firewalld, firewall: Firewall, machine: Machine) -> None:
+def test_B1_B2_B3_gc_and_a_firewalld_that_is_gone(firewalld: Firewalld, firewall: Firewall, machine: Machine) -> None:
     for name in ("a", "b"):
         machine.netns(name)
         firewall.add(name)

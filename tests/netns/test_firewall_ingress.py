@@ -182,7 +182,7 @@ def test_of_two_policies_on_one_bridge_the_stricter_holds_as_long_as_it_is_asked
     take_down(firewall, machine, backend, "a", "c")
 
 
-def test_a_flushed_ruleset_is_noticed_and_the_next_add_puts_everybody_back(
+def test_U13_a_flushed_ruleset_is_noticed_and_the_next_add_puts_everybody_back(
     net: TwoBridges, firewall: Firewall, machine: Machine
 ) -> None:
     for name in ("a", "c"):

@@ -106,7 +106,7 @@ def test_a_published_port_is_reached_from_another_guarded_bridge(
         portmap.ok("DEL", "a")
 
 
-def test_add_again_changes_nothing_and_check_finds_all(firewall: Firewall, machine: Machine) -> None:
+def test_P14_add_again_changes_nothing_and_check_finds_all(firewall: Firewall, machine: Machine) -> None:
     machine.netns("a")
     firewall.add("a", **CONF)
     before = [rules(machine, program=program) for program in PROGRAMS]
@@ -132,7 +132,7 @@ def test_check_changes_nothing(firewall: Firewall, machine: Machine) -> None:
 
 
 @reference_fails("removes nothing without a previous result")
-def test_del_needs_no_previous_result(firewall: Firewall, machine: Machine) -> None:
+def test_P11_del_needs_no_previous_result(firewall: Firewall, machine: Machine) -> None:
     machine.netns("a")
     firewall.add("a", **CONF)
     firewall.delete("a", **CONF, prevResult=None, netns="")
@@ -154,7 +154,7 @@ def test_a_late_del_leaves_the_rules_of_who_has_the_address_now(firewall: Firewa
     assert (mentioning(machine, "a"), records(machine)) == ([], [])
 
 
-def test_del_succeeds_twice_and_without_the_namespace(firewall: Firewall, machine: Machine) -> None:
+def test_P9_P10_U3_del_succeeds_twice_and_without_the_namespace(firewall: Firewall, machine: Machine) -> None:
     machine.netns("a")
     firewall.add("a", **CONF)
     for netns in ("/run/netns/a", "", "/run/netns/gone"):
