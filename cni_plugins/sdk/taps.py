@@ -30,7 +30,6 @@ IFLA_TUN_OWNER, IFLA_TUN_GROUP, IFLA_TUN_TYPE, IFLA_TUN_PERSIST, IFLA_TUN_MULTI_
 
 SELINUX = "/sys/fs/selinux/enforce"
 LABEL = "/proc/thread-self/attr/exec"  # the context of what this thread executes next
-_PATH = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")  # where iproute2 may be
 
 _IFREQ = Struct("=16sH22x")  # struct ifreq, as far as TUNSETIFF reads it: name and flags
 
@@ -115,20 +114,20 @@ class AddTap(Step):
 
     def _labelled(self) -> None:
         """A tap has the context of the process that makes it, and that changes when a program is executed: `ip`."""
-        program = next((path for folder in _PATH if os.access(path := f"{folder}/ip", os.X_OK)), "")
-        if not program:
-            raise CniError(INTERNAL, "selinuxContext needs the program ip (iproute2)", "it is executed in that context")
+        from cni_plugins.sdk import program  # for this key alone
+
+        path = program.find("ip", "iproute2")
         try:
             _write(LABEL, self.tap.label)
         except OSError as error:
             text = f"selinuxContext: SELinux refuses {self.tap.label!r}: {error.strerror}"
             raise CniError(INTERNAL, text) from None
         try:
-            pid = os.posix_spawn(program, ["ip", *self._words().split()], {"PATH": ":".join(_PATH)})
+            said = program.run(path, *self._words().split())
         finally:
             _write(LABEL, "\0")
-        if status := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-            raise CniError(INTERNAL, f"{self.describe()}: exit {status}", "its own words are on standard error")
+        if said.exit:
+            raise CniError(INTERNAL, f"{self.describe()}: {said.first}")
 
     def undo(self) -> None:
         DeleteLink(self.namespace, self.name).apply()

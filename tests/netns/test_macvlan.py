@@ -165,6 +165,26 @@ def test_the_mtu_is_the_parents_or_less(site: Wired) -> None:
         assert (error["code"], error["msg"][:5]) == (7, "mtu: ")
 
 
+def test_check_finds_a_link_that_somebody_has_put_in_the_place_of_ours(site: Wired) -> None:
+    """Of the same kind and address, but on another parent; and, where the result says no MTU, another MTU."""
+    site.box()
+    run = site.machine.run
+    run("ip", "link", "add", "wan0", "up", "type", "veth", "peer", "name", "wan1")
+    conf = site.conf_of("macvlan", IPV4, version="0.4.0", mtu=1400)
+    result = site.add(conf)
+    mac = result["interfaces"][0]["mac"]
+    for parent, mtu, said in (("wan0", 1400, "does not stand on eth0"), ("eth0", 1300, "has the MTU 1300, not 1400")):
+        run("ip", "-n", "web", "link", "del", "eth0")
+        words = ("link", parent, "netns", "web", "address", mac, "mtu", str(mtu), "type", "macvlan", "mode", "bridge")
+        run("ip", "link", "add", "eth0", *words)
+        run("ip", "-n", "web", "addr", "add", "10.1.0.2/24", "dev", "eth0")
+        run("ip", "-n", "web", "link", "set", "eth0", "up")
+        assert said in site.check(conf, result).error["msg"]
+    site.delete(conf)  # it has no owner's name on it, and is of our kind: the runtime means this one
+    assert site.state("web") == [[({"lo"}, set())], set(), []]
+    run("ip", "link", "del", "wan0")
+
+
 def test_the_queue_of_broadcasts_is_as_long_as_is_asked_for(site: Wired) -> None:
     site.box()
     conf = site.conf_of("macvlan", IPV4, bcqueuelen=2222)
