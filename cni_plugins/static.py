@@ -4,8 +4,9 @@
     args.cni.ips                                          instead of all those
     runtimeConfig.ips                                     instead of all others
 
-GATEWAY in CNI_ARGS gives a gateway to each address whose subnet it is in; addresses asked for in the two other places
-have none. What is different from the reference plugin of this name: CHECK misses an address that the result has not.
+GATEWAY in CNI_ARGS gives a gateway to each of the first that is of its subnet and has none; addresses asked for in the
+two other places have none. What is different from the reference plugin of this name: CHECK misses an address that the
+result has not.
 """
 
 from __future__ import annotations
@@ -58,9 +59,14 @@ def _configured(request: Request, view: View) -> list[Ip]:
     """The configuration's own addresses and those of CNI_ARGS, which are asked for in words of one variable."""
     ips = list(map(ip_from_json, view.views("addresses")))
     ips += [_ip(text, "IP in CNI_ARGS") for text in _words(request.args.get("IP", ""))]
-    for gateway in map(_gateway, _words(request.args.get("GATEWAY", ""))):
-        ips = [replace(ip, gateway=gateway) if gateway in ip.address else ip for ip in ips]
-    return ips
+    gateways = tuple(map(_gateway, _words(request.args.get("GATEWAY", ""))))
+    return [_with_one_of(gateways, ip) for ip in ips]
+
+
+def _with_one_of(gateways: tuple[Address, ...], ip: Ip) -> Ip:
+    """With the last of `gateways` that is of the address's subnet, unless it has one."""
+    fitting = [gateway for gateway in gateways if gateway in ip.address]
+    return replace(ip, gateway=fitting[-1]) if fitting and not ip.gateway else ip
 
 
 def _words(text: str) -> Iterator[str]:

@@ -142,7 +142,7 @@ def test_a_device_may_keep_its_name(site: Site) -> None:
     assert as_it_is(site) == before
 
 
-def test_two_devices_of_one_container_on_one_network(site: Site) -> None:
+def test_B8_two_devices_of_one_container_on_one_network(site: Site) -> None:
     site.machine.run("ip", "link", "add", "dev1", "type", "veth", "peer", "name", "far1", "netns", "far")
     site.add(conf())
     site.add(conf(device="dev1"), ifname="eth1")
@@ -237,7 +237,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
 
 @pytest.mark.usefixtures("buses")
 @pytest.mark.parametrize(("keys", "code", "said"), WRONG, ids=[said for _keys, _code, said in WRONG])
-def test_P16_status_names_what_is_wrong_and_so_does_add(site: Site, keys: dict[str, Any], code: int, said: str) -> None:
+def test_P16_B2_status_names_what_is_wrong_and_so_does_add(site: Site, keys: dict[str, Any], code: int, said: str) -> None:
     error = site.plugins.call("STATUS", conf(ipam=LEASE) | keys).error
     assert (error["code"], said in error["msg"]) == (code, True), error
     error = site.call("ADD", conf(ipam=LEASE) | keys).error
@@ -245,7 +245,7 @@ def test_P16_status_names_what_is_wrong_and_so_does_add(site: Site, keys: dict[s
     assert (site.machine.links(), site.leases(), RECORDS.exists()) == ({"lo", "dev0"}, set(), False)
 
 
-def test_P17_a_device_that_is_lent_is_not_available(site: Site) -> None:
+def test_P17_B2_a_device_that_is_lent_is_not_available(site: Site) -> None:
     site.box("db")
     site.add(conf())
     for answer in (site.plugins.call("STATUS", conf()), site.call("ADD", conf(), "db")):
@@ -284,7 +284,7 @@ def test_an_interface_of_that_name_is_an_error_before_anything_is_done(site: Sit
     site.machine.run("ip", "-n", "web", "link", "del", "eth0")
 
 
-def test_P6_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
+def test_P6_B4_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
     before = used(site)
     site.box("other")
     site.machine.run("ip", "link", "add", "dev1", "type", "veth", "peer", "name", "far1", "netns", "far")
@@ -323,7 +323,7 @@ def test_a_name_that_is_taken_fails_del_and_harms_nothing_until_it_is_free(site:
 
 
 @pytest.mark.parametrize("netns", ["", "/run/netns/gone"])
-def test_P9_P11_del_needs_neither_the_namespaces_path_nor_a_good_configuration(site: Site, netns: str) -> None:
+def test_P9_P11_B3_del_needs_neither_the_namespaces_path_nor_a_good_configuration(site: Site, netns: str) -> None:
     before = used(site)
     site.add(conf(ipam=LEASE))
     for _twice in range(2):
@@ -390,7 +390,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("broken", "said"), BROKEN, ids=[said for _broken, said in BROKEN])
-def test_P14_check_names_what_is_broken(site: Site, broken: str, said: str) -> None:
+def test_P14_B5_check_names_what_is_broken(site: Site, broken: str, said: str) -> None:
     made = conf(ipam=LEASE)
     result = site.add(made)
     site.check(made, result).done()
@@ -407,7 +407,7 @@ def test_P15_check_passes_after_add(site: Site, version: str) -> None:
         site.delete(made)
 
 
-def test_P18_P19_gc_brings_home_what_belongs_to_nobody_alive(site: Site) -> None:
+def test_P18_P19_B1_gc_brings_home_what_belongs_to_nobody_alive(site: Site) -> None:
     before = used(site)
     made = conf(ipam=LEASE)
     result = site.add(made)

@@ -74,13 +74,13 @@ def test_a_failed_add_leaves_older_reservations_of_the_attachment_alone(ours: Ho
     assert "10.99.0.5" not in store()
 
 
-def test_pain_2_an_empty_reservation_does_not_block_its_address(ours: HostLocal) -> None:
+def test_U2_an_empty_reservation_does_not_block_its_address(ours: HostLocal) -> None:
     take("10.1.0.2", by="")
     take("10.1.0.3", by="\0" * 20)
     assert (ours.add("a"), ours.add("b", cni_args="IP=10.1.0.3")) == (["10.1.0.2/24"], ["10.1.0.3/24"])
 
 
-def test_pain_21_del_releases_under_a_configuration_that_has_become_invalid(ours: HostLocal) -> None:
+def test_U21_del_releases_under_a_configuration_that_has_become_invalid(ours: HostLocal) -> None:
     ours.add()
     ours.ipam["ranges"] = [[{"subnet": "10.1.0.0/33"}]]
     ours.refused("ADD", "c2")

@@ -62,7 +62,7 @@ def held() -> dict[str, str]:
     return {name: text for name, text in store().items() if not name.startswith("last_")}
 
 
-def test_pain_1_an_earlier_boot_holds_no_addresses(ours: HostLocal, reboot: Reboot) -> None:
+def test_U1_an_earlier_boot_holds_no_addresses(ours: HostLocal, reboot: Reboot) -> None:
     for name in ("a", "b", "c", "d", "e"):
         ours.add(name)
     assert "no IP addresses available" in ours.refused("ADD", "f").msg
@@ -72,7 +72,7 @@ def test_pain_1_an_earlier_boot_holds_no_addresses(ours: HostLocal, reboot: Rebo
     assert ours.add("a") == ["10.1.0.3/29"]
 
 
-def test_pain_1_a_range_that_an_earlier_boot_has_filled_is_ready(ours: HostLocal, reboot: Reboot) -> None:
+def test_U1_a_range_that_an_earlier_boot_has_filled_is_ready(ours: HostLocal, reboot: Reboot) -> None:
     for name in ("a", "b", "c", "d", "e"):
         ours.add(name)
     assert ours.refused("STATUS", cniVersion="1.1.0").code == 50
@@ -154,7 +154,7 @@ def conf(**ipam: Any) -> dict[str, Any]:
 
 @reference_fails("keeps the addresses of containers that a reboot has ended, until the range is full", "p#252")
 @pytest.mark.parametrize("reboot", ["run is emptied"], indirect=True)
-def test_pain_1_a_container_comes_back_after_a_reboot(side: Plugins, reboot: Reboot) -> None:
+def test_U1_a_container_comes_back_after_a_reboot(side: Plugins, reboot: Reboot) -> None:
     for _boot in range(3):
         assert side.call("ADD", conf(), "/run/netns/none").exit == 0
         assert len(held()) == 1
@@ -162,13 +162,13 @@ def test_pain_1_a_container_comes_back_after_a_reboot(side: Plugins, reboot: Reb
 
 
 @reference_fails("takes a reservation that a full disk or a power cut has left empty for one of somebody's", "p#498")
-def test_pain_2_an_empty_file_does_not_keep_its_address(side: Plugins) -> None:
+def test_U2_an_empty_file_does_not_keep_its_address(side: Plugins) -> None:
     take(*(f"10.1.0.{number}" for number in range(2, 7)), by="")
     assert side.add(conf(), "/run/netns/none")["ips"][0]["address"] == "10.1.0.2/29"
 
 
 @reference_fails("adds what is asked for in all three places together")
-def test_the_strongest_place_that_asks_counts_alone(side: Plugins) -> None:
+def test_B11_the_strongest_place_that_asks_counts_alone(side: Plugins) -> None:
     asked = {"runtimeConfig": {"ips": ["10.1.0.5"]}, "args": {"cni": {"ips": ["192.0.2.1"]}}}
     assert side.add(conf() | asked, "/run/netns/none")["ips"][0]["address"] == "10.1.0.5/29"
 
@@ -177,7 +177,7 @@ def test_the_strongest_place_that_asks_counts_alone(side: Plugins) -> None:
 
 
 @pytest.mark.parametrize("place", ["/run/file", "/run/file/below", "/run/read-only/below"])
-def test_P16_status_says_that_reservations_cannot_be_made(machine: Machine, ours: HostLocal, place: str) -> None:
+def test_P16_B2_status_says_that_reservations_cannot_be_made(machine: Machine, ours: HostLocal, place: str) -> None:
     machine.leaves("file /run/file")
     Path("/run/file").touch()
     Path("/run/read-only").mkdir()

@@ -174,7 +174,7 @@ def test_what_leaves_has_the_hosts_address_and_nothing_else_has(site: Site, outs
     assert site.machine.elements() == []
 
 
-def test_two_interfaces_of_one_container_on_one_network(site: Site) -> None:
+def test_B8_two_interfaces_of_one_container_on_one_network(site: Site) -> None:
     site.box()
     made = conf(IPV4, ipMasq=True)
     for ifname in ("eth0", "eth1"):
@@ -225,7 +225,7 @@ def test_nothing_is_left_after(site: Site, keys: dict[str, Any], said: str, masq
     assert nothing_is_left(site)
 
 
-def test_P6_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
+def test_P6_B4_add_twice_is_an_error_that_changes_nothing(site: Site) -> None:
     for name in ("web", "other"):
         site.box(name)
     made = conf(IPV4, ipMasq=True)
@@ -254,7 +254,7 @@ def test_an_address_to_which_the_host_has_a_way_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("netns", ["", "/run/netns/gone", "/run/netns/file"])
 @pytest.mark.parametrize("ipam", [True, False], ids=["ipam", "broken"])
-def test_P9_P11_del_needs_neither_namespace_nor_a_good_configuration(site: Site, netns: str, ipam: bool) -> None:
+def test_P9_P11_B3_del_needs_neither_namespace_nor_a_good_configuration(site: Site, netns: str, ipam: bool) -> None:
     site.box()
     Path("/run/netns/file").touch()
     made = conf(IPV4, IPV6, ipMasq=True)
@@ -305,7 +305,7 @@ BROKEN: list[tuple[Breaker, str]] = [
 
 
 @pytest.mark.parametrize(("broken", "said"), BROKEN, ids=[said for _broken, said in BROKEN])
-def test_P14_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> None:
+def test_P14_B5_check_names_what_is_broken(site: Site, broken: Breaker, said: str) -> None:
     made = conf(IPV4, IPV6, routes=ANYWHERE, ipMasq=True)
     site.box()
     result = site.add(made)
@@ -329,7 +329,7 @@ def test_P15_check_passes_after_add_and_after_a_later_plugin(site: Site, version
     site.delete(made)
 
 
-def test_P18_P19_gc_takes_away_what_belongs_to_nobody_alive(site: Site) -> None:
+def test_P18_P19_B1_gc_takes_away_what_belongs_to_nobody_alive(site: Site) -> None:
     made, other = conf(IPV4, IPV6, ipMasq=True), conf("10.2.0.0/24", name="other")
     for name in ("web", "db"):
         site.box(name)
@@ -350,7 +350,7 @@ def test_P18_P19_gc_takes_away_what_belongs_to_nobody_alive(site: Site) -> None:
     site.delete(other, "far")
 
 
-def test_P16_P17_status_is_the_ipams_and_the_configurations(site: Site) -> None:
+def test_P16_P17_B2_status_is_the_ipams_and_the_configurations(site: Site) -> None:
     full = conf(ipam={"type": "host-local", "subnet": IPV4, "rangeEnd": "10.1.0.2"})
     site.plugins.call("STATUS", full).done()
     site.box()

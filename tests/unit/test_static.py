@@ -62,13 +62,15 @@ def test_the_oldest_versions_have_one_address_a_family() -> None:
     assert refused(ipam=V4, cni_args="IP=10.9.0.2/24", version="0.1.0")[1].startswith("CNI version 0.1.0 does not")
 
 
-def test_cni_args_add_addresses_and_give_gateways_to_all_whose_subnet_they_are_in() -> None:
+def test_cni_args_add_addresses_and_give_gateways_to_those_of_their_subnet_that_have_none() -> None:
     args = "IP=10.9.0.2/24, fd00:9::2/64;GATEWAY=10.9.0.254,fd00:9::1,10.1.0.77,192.0.2.1"
     assert ips(cni_args=args) == [
-        ("10.1.0.2/24", "10.1.0.77"),
+        ("10.1.0.2/24", "10.1.0.1"),
         ("10.9.0.2/24", "10.9.0.254"),
         ("fd00:9::2/64", "fd00:9::1"),
     ]
+    bare = {"addresses": [{"address": "10.1.0.2/24"}]}
+    assert ips(ipam=bare, cni_args=args)[0] == ("10.1.0.2/24", "10.1.0.77")
     assert ips(ipam={"addresses": []}, cni_args="IP=10.9.0.2/24") == [("10.9.0.2/24", "")]
 
 
