@@ -20,6 +20,7 @@ from cni_plugins.sdk.records import read_file, write_file
 NAMES = {
     "bandwidth": "bandwidth",
     "bridge": "bridge",
+    "dhcp": "dhcp",
     "dummy": "dummy",
     "firewall": "firewall",
     "host-device": "host_device",

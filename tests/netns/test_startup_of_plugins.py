@@ -7,13 +7,15 @@ tests/unit/test_startup.py and tests/system/test_startup_of_run.py.
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import leftovers
 from support.machine import Machine
-from support.startup import C_MODULES, budget, imported, plugin
+from support.startup import C_MODULES, PYTHON, budget, imported, plugin
 
 from cni_plugins.sdk import launcher
 
@@ -30,6 +32,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "firewall": {"prevResult": PREVIOUS},
     "host-local": {"ipam": IPAM},
     "loopback": {},
+    "dhcp": {"ipam": {"type": "dhcp"}},
     "macvlan": {"master": "parent0", "ipam": IPAM},
     "tap": {"owner": 1000, "ipam": IPAM},
     "bandwidth": {"egressRate": 8000, "egressBurst": 80000, "prevResult": PREVIOUS},
@@ -58,6 +61,21 @@ OURS = {
     "sbr": (27, 27),
 }
 OURS |= {"host-device": (44, 44), "ptp": (48, 46), "static": (19, 19)}
+OURS |= {"dhcp": (27, 27)}
+
+# A daemon that has every answer ready: of the plugin alone there is to be told.
+DAEMON = """
+import os, socket
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("/run/cni/dhcp.minirt.sock")
+listening.listen()
+for _ in range(2):
+    connection, _ = listening.accept()
+    connection.recv(4096)
+    connection.sendall(b'{"address": "10.5.0.2", "options": {"1": "ffffff00", "3": "0a050001"}}\\n')
+    connection.close()
+os.unlink("/run/cni/dhcp.minirt.sock")
+"""
 
 
 @pytest.mark.leaves(*leftovers.SHARED, f"file {PLUGINS}/*", "in netns box: *", "link parent?")
@@ -76,8 +94,12 @@ def test_a_plugin_imports_what_its_budget_names(machine: Machine, name: str) -> 
     document = {"cniVersion": "1.0.0", "name": "net", "type": name, **CONFIGURATIONS[name]}
     if name in ("bandwidth", "sbr"):  # which work on what others have made
         machine.run("ip", "link", "set", "parent1", "netns", "box", "name", "eth0")
+    daemon = subprocess.Popen([PYTHON, "-IS", "-c", DAEMON]) if name == "dhcp" else None
+    while daemon is not None and not Path("/run/cni/dhcp.minirt.sock").exists():
+        time.sleep(0.01)
     breaks = {}
     for command, ours in zip(("ADD", "DEL"), OURS[name], strict=True):
         found = imported(plugin(name), env | {"CNI_COMMAND": command}, json.dumps(document))
         breaks[command] = budget(found, C_MODULES, ours)
     assert breaks == {"ADD": [], "DEL": []}
+    assert daemon is None or daemon.wait(timeout=20) == 0

@@ -30,6 +30,7 @@ OURS = {
     "vlan": 35,
 }
 OURS |= {"host-device": 38, "ptp": 40, "static": 19, "win-bridge": 17, "win-overlay": 17}
+OURS |= {"dhcp": 27}
 
 
 @pytest.mark.parametrize("name", launcher.NAMES)
