@@ -183,10 +183,11 @@ class Containers:
 
     def _begin(self, record: Record, report: Report, lock: int) -> NoReturn:
         """Start the workload, then become the small process that watches it: our children stay our children."""
+        self._notice = self._cni.tell = report.notice  # we have no terminal any more
         box, flow = self._prepare(record, attached=False)
         try:
             with interrupting():
-                child = box.up(flow, report.notice)
+                child = box.up(flow, self._notice)
                 report.ready()
                 os.set_inheritable(lock, True)
                 words = [record.id, str(child.pid), *flow.hand_over(child.pidfd, child.terminal)]

@@ -33,7 +33,7 @@ class Report:
         self.fd = fd
 
     def _say(self, kind: str, what: Any = None) -> None:
-        os.write(self.fd, f"{kind} {dumps(what, indent=0)}\n".encode())
+        os.write(self.fd, f"{kind} {dumps(what, indent=0)}\n".encode(errors="surrogateescape"))
 
     def notice(self, text: str) -> None:
         """A sentence for the person at the terminal."""
@@ -61,7 +61,7 @@ def in_background(job: Callable[[Report], object], notice: Callable[[str], None]
         _background(job, Report(writer), keep)
     os.close(writer)
     ready = False
-    with open(reader) as messages:
+    with open(reader, errors="surrogateescape") as messages:
         for message in messages:
             kind, _, text = message.partition(" ")
             if kind == _FAILED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk.records import Owner, valid_owners
 from cni_plugins.spec.errors import INVALID_CONFIG, CniError
+from cni_plugins.spec.names import VALID_ATTACHMENTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def valid_attachments(conf: View) -> set[Owner]:
     """
     valid = valid_owners(conf)
     if valid is None:
-        raise CniError(INVALID_CONFIG, "cni.dev/valid-attachments is missing", "GC needs to know who is alive")
+        raise CniError(INVALID_CONFIG, f"{VALID_ATTACHMENTS} is missing", "GC needs to know who is alive")
     return valid
 
 

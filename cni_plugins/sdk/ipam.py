@@ -29,6 +29,7 @@ from cni_plugins.sdk.main import Request
 from cni_plugins.spec import convert
 from cni_plugins.spec.config import View, decode
 from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, CniError
+from cni_plugins.spec.names import LENT_SOCKET
 from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
@@ -45,7 +46,13 @@ _NEED_THE_LINK = ("dhcp",)
 
 
 def wanted(request: Request) -> bool:
-    """Whether the configuration names an IPAM plugin; without one a network is layer 2 only."""
+    """Whether the configuration names an IPAM plugin; without one a network is layer 2 only.
+
+    Raises CniError 7 for one that would delegate to itself, and so on without end.
+    """
+    if _itself(request):
+        hint = "expected a plugin that manages addresses: host-local, static or dhcp"
+        raise CniError(INVALID_CONFIG, f"ipam.type: {_type(request)!r} is the plugin that asks", hint)
     return bool(_type(request))
 
 
@@ -63,6 +70,8 @@ def begin(request: Request, command: str = "") -> Callable[[], object]:
     Whatever `delegate` raises is raised by the waiting.
     """
     command = command or request.command
+    if command == "DEL" and _itself(request):
+        return lambda: None  # ADD refused it
     try:
         call = _start(request, command) if wanted(request) else None
         if call is not None and command == "DEL" and _needs_link(request):
@@ -149,15 +158,14 @@ def _without_interfaces(document: dict[str, Any]) -> dict[str, Any]:
     return bare if ips is None else bare | {"ips": ips}
 
 
-def start_add(request: Request) -> Lease:
-    """A lease already applied, for a plugin that keeps no plan: it must call `undo` itself."""
-    lease = Lease(request)
-    lease.apply()
-    return lease
-
-
 def _needs_link(request: Request) -> bool:
     return _type(request) in _NEED_THE_LINK
+
+
+def _itself(request: Request) -> bool:
+    """Whether the delegate is the plugin itself; where another has it for its delegate, too."""
+    kind = _type(request)
+    return bool(kind) and kind in (request.plugin, request.conf.string("type"))
 
 
 def _type(request: Request) -> str:
@@ -172,7 +180,7 @@ def _start(request: Request, command: str) -> Call:
     plain = request.env.get("CNI_PLAIN_EXEC")
     executor = Spawn(own_group=False) if plain else Fork(own_group=False, preload=False)
     # The runtime's nftables socket is between it and us; under its number the delegate would meet another descriptor.
-    env = {key: value for key, value in request.env.items() if key != "CNI_NFNL_FD"} | {"CNI_COMMAND": command}
+    env = {key: value for key, value in request.env.items() if key != LENT_SOCKET} | {"CNI_COMMAND": command}
     try:
         return executor.start(find(_type(request), request.path), env, request.stdin)
     except (ExecutorError, OSError) as error:

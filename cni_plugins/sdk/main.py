@@ -64,7 +64,8 @@ class Request:
     """One call of a plugin, checked. `version` is the configuration's, 0.1.0 when it states none.
 
     `prev_result` is in the one inner shape whatever its version was. `stdin` and `env` are as they came, for
-    delegation, which passes both on whole (P21). For GC and STATUS the fields of the attachment are empty.
+    delegation, which passes both on whole (P21); `plugin` is who was called. For GC and STATUS the fields of the
+    attachment are empty.
     """
 
     command: str
@@ -79,6 +80,7 @@ class Request:
     prev_result: Result | None
     stdin: bytes
     env: Mapping[str, str]
+    plugin: str = ""
 
 
 class Plugin:
@@ -128,7 +130,7 @@ def dispatch(plugin: Plugin, env: Mapping[str, str], stdin: Callable[[], bytes])
         version = conf.string("cniVersion") or versions.ALL[0]
         _check_command(command)
         _check_version(plugin, command, version)
-        request = _request(command, env, conf, version, network, source)
+        request = _request(plugin, command, env, conf, version, network, source)
         _check_namespace(request)
         return Outcome(0, _call(plugin, request))
     except CniError as error:
@@ -209,7 +211,9 @@ def _check_version(plugin: Plugin, command: str, version: str) -> None:
         )
 
 
-def _request(command: str, env: Mapping[str, str], conf: View, version: str, network: str, source: bytes) -> Request:
+def _request(
+    plugin: Plugin, command: str, env: Mapping[str, str], conf: View, version: str, network: str, source: bytes
+) -> Request:
     attached = command in _ATTACHMENT
     return Request(
         command=command,
@@ -224,6 +228,7 @@ def _request(command: str, env: Mapping[str, str], conf: View, version: str, net
         prev_result=_prev_result(conf, version, command) if attached else None,
         stdin=source,
         env=env,
+        plugin=plugin.name,
     )
 
 

@@ -16,6 +16,7 @@ from fcntl import LOCK_EX, LOCK_UN, flock
 
 from cni_plugins.sdk import fdio
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
+from cni_plugins.spec.names import EARLY_ATTACHMENTS, VALID_ATTACHMENTS
 from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
@@ -98,9 +99,9 @@ class Owner:
 def valid_owners(conf: View) -> set[Owner] | None:
     """The attachments that a GC request says are alive; None when it does not say. Raises CniError 7.
 
-    An empty list is an answer: all are stale. The older name of the key is what early texts of 1.1.0 had.
+    An empty list is an answer: all are stale.
     """
-    for key in ("cni.dev/valid-attachments", "cni.dev/attachments"):
+    for key in (VALID_ATTACHMENTS, EARLY_ATTACHMENTS):
         if conf.has(key):
             return {Owner(item.string("containerID"), item.string("ifname")) for item in conf.views(key)}
     return None

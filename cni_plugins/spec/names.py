@@ -1,4 +1,5 @@
-"""What the contract allows as identifiers (SPEC.md, "Parameters"; the exact rules are those of the Go libraries).
+"""What the contract allows as identifiers (SPEC.md, "Parameters"; the exact rules are those of the Go libraries), and
+the words of the wire that both halves say.
 
 Each function returns the name or raises CniError with the code that the reference libraries answer.
 """
@@ -10,6 +11,10 @@ from cni_plugins.spec.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniErro
 _ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _INNER = _ALNUM | frozenset("_.-")
 MAX_IFNAME = 15  # IFNAMSIZ less its NUL, in bytes
+
+VALID_ATTACHMENTS = "cni.dev/valid-attachments"
+EARLY_ATTACHMENTS = "cni.dev/attachments"  # the same in early texts of 1.1.0; libcni sends both
+LENT_SOCKET = "CNI_NFNL_FD"  # our own: names the nftables socket that a runtime leaves to its plugins
 
 
 def _plain(name: str) -> bool:

@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minirt.cni.operations import Cni
     from minirt.cni.survey import Program
 
 ASKING = 10.0  # seconds for a program to say which versions it speaks
@@ -70,25 +69,9 @@ def attachment(text: str) -> tuple[str, str]:
     return container_id, ifname or tool.IFNAME
 
 
-def told(cni: Cni) -> None:
-    """Print what the library has to say without having failed."""
-    for text in dict.fromkeys(cni.warnings):
-        warn(text)
-    cni.warnings.clear()
-
-
-class Telling:
-    """The tool for one verb, which says at the end, failed or not, what a person should know."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self._cni = engine.cni(seconds(values["timeout"]))
-        self._tool = Tool(self._cni, wishes(values))
-
-    def __enter__(self) -> Tool:
-        return self._tool
-
-    def __exit__(self, *_: object) -> None:
-        told(self._cni)
+def tool_for(values: dict[str, Any]) -> Tool:
+    """What does the work of one verb."""
+    return Tool(engine.cni(seconds(values["timeout"])), wishes(values))
 
 
 def _places(values: dict[str, Any]) -> dict[str, str | None]:
@@ -97,42 +80,41 @@ def _places(values: dict[str, Any]) -> dict[str, str | None]:
 
 def add(values: dict[str, Any]) -> int:
     need_root("cni add")
-    with Telling(values) as networks:
-        target = targets.joining(_places(values), engine.make())
-        print(dumps(networks.add(values["network"], target.container_id, target.netns), indent=4))
+    networks = tool_for(values)
+    target = targets.joining(_places(values), engine.make())
+    print(dumps(networks.add(values["network"], target.container_id, target.netns), indent=4))
     return 0
 
 
 def delete(values: dict[str, Any]) -> int:
     need_root("cni del")
-    with Telling(values) as networks:
-        target = targets.leaving(_places(values), engine.make())
-        networks.delete(values["network"], target.container_id, target.netns, force=values["force"])
+    networks = tool_for(values)
+    target = targets.leaving(_places(values), engine.make())
+    networks.delete(values["network"], target.container_id, target.netns, force=values["force"])
     return 0
 
 
 def check(values: dict[str, Any]) -> int:
     need_root("cni check")
-    with Telling(values) as networks:
-        target = targets.present(_places(values), engine.make())
-        networks.check(values["network"], target.container_id, target.netns)
+    networks = tool_for(values)
+    target = targets.present(_places(values), engine.make())
+    networks.check(values["network"], target.container_id, target.netns)
     return 0
 
 
 def gc(values: dict[str, Any]) -> int:
     need_root("cni gc")
     named = tuple(map(attachment, values["valid"]))
-    with Telling(values) as networks:
-        containers = engine.make()
-        containers.all()  # those whose supervisor died hold nothing any more
-        networks.gc(values["network"], containers.held(values["network"]), named)
+    networks = tool_for(values)
+    containers = engine.make()
+    containers.all()  # those whose supervisor died hold nothing any more
+    networks.gc(values["network"], containers.held(values["network"]), named)
     return 0
 
 
 def status(values: dict[str, Any]) -> int:
     need_root("cni status")
-    with Telling(values) as networks:
-        networks.status(values["network"])
+    tool_for(values).status(values["network"])
     return 0
 
 
@@ -143,7 +125,6 @@ def version(values: dict[str, Any]) -> int:
     cni = engine.cni(seconds(values["timeout"], ASKING))
     network = Tool(cni, wishes(values)).network(values["network"]) if values["network"] else None
     programs = survey.of_network(cni, network) if network else survey.everything(cni)
-    told(cni)
     print(table(HEAD, map(_cells, programs)))
     for program in programs:
         if program.problem and not network:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def make(quiet: bool = False) -> Containers:
     """The containers of this host; notices go to standard error unless `quiet`."""
-    return _containers(cni(), _silent if quiet else warn)
+    notice = _silent if quiet else warn
+    return _containers(cni(notice=notice), notice)
 
 
 def catalog() -> Catalog:
@@ -41,9 +42,9 @@ def reloader() -> Reloader:
     return Reloader(_containers(plugins, warn), plugins)
 
 
-def cni(timeout: float = TIMEOUT) -> Cni:
-    """What puts plugins to work; `timeout` is in seconds for each call."""
-    return Cni(executor(), timeout=timeout)
+def cni(timeout: float = TIMEOUT, notice: Callable[[str], None] = warn) -> Cni:
+    """What puts plugins to work; `timeout` is in seconds for each call, `notice` is told what is no failure."""
+    return Cni(executor(), timeout=timeout, tell=notice)
 
 
 def executor() -> Executor:

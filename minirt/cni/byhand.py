@@ -13,6 +13,7 @@ import os
 from cni_plugins.spec.config import View, parse_list, parse_single
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.jsontext import JsonError, loads
+from cni_plugins.spec.names import VALID_ATTACHMENTS
 from cni_plugins.spec.record import record, replace
 from minirt.cni import request
 from minirt.cni.call import Answered
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 VERBS = ("add", "del", "check", "gc", "status", "version")
-ALIVE = "cni.dev/valid-attachments"
 STDIN = "-"
 
 
@@ -189,16 +189,17 @@ class ByHand:
         if asked.command == "STATUS":
             return self._call("STATUS", network)
         alive = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in asked.valid]
-        known = network.plugins[0].get(ALIVE)
+        known = network.plugins[0].get(VALID_ATTACHMENTS)
         if not isinstance(known, list | None):
-            raise ConfigError(f"{ALIVE}: expected a list", where=network.source)
+            raise ConfigError(f"{VALID_ATTACHMENTS}: expected a list", where=network.source)
         if known is None and not alive:
             raise UsageError(
                 "GC removes all that is not alive: who is?",
-                f"--valid ID:IFNAME for each attachment, or {ALIVE!r} in the configuration; [] there means nobody",
+                f"--valid ID:IFNAME for each attachment, or {VALID_ATTACHMENTS!r} in the configuration, where [] means "
+                "nobody",
             )
         with self._locks.network(network.name, alone=True):
-            return self._call("GC", network, generated={ALIVE: [*(known or ()), *alive]})
+            return self._call("GC", network, generated={VALID_ATTACHMENTS: [*(known or ()), *alive]})
 
     def _call(
         self,

@@ -12,7 +12,8 @@ from time import sleep
 
 from cni_plugins.spec import convert, versions
 from cni_plugins.spec.errors import INCOMPATIBLE_VERSION, TRY_AGAIN_LATER, CniError
-from minirt.cni import call, nftsocket, request
+from cni_plugins.spec.names import LENT_SOCKET
+from minirt.cni import call, request
 from minirt.errors import MinirtError, PluginError
 
 TYPE_CHECKING = False
@@ -90,7 +91,7 @@ class Caller:
         config = request.configuration(network, plugin, version, capability_args, generated)
         fds = shared.fds() if shared is not None else ()
         if fds:
-            env[nftsocket.VARIABLE] = str(fds[0])
+            env[LENT_SOCKET] = str(fds[0])
         calling = call.Calling(command, network.name, plugin["type"], path, env, config)
         return call.make(calling, self.executor, self.timeout, (*self._keep_fds, *fds), self._watch)
 

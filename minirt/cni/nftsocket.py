@@ -1,7 +1,7 @@
 """One nftables socket for a chain of deletions, so that they wait for the kernel once and not each for itself.
 
 The kernel answers a deletion at once, and waits for readers of the old rules (a grace period of RCU, 15 to 25 ms) when
-the *socket* is closed. Plugins that inherit this one, named by CNI_NFNL_FD, send their deletions on it and leave it
+the *socket* is closed. Plugins that inherit this one, named by a variable, send their deletions on it and leave it
 open; it is closed after the last of them, when the deletion of the container's link has waited already.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 
-VARIABLE = "CNI_NFNL_FD"
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 
 

@@ -15,6 +15,7 @@ import os
 from cni_plugins.spec import convert, versions
 from cni_plugins.spec.config import parse_list
 from cni_plugins.spec.errors import CniError
+from cni_plugins.spec.names import EARLY_ATTACHMENTS, VALID_ATTACHMENTS
 from cni_plugins.spec.record import replace
 from minirt.cni import call, request
 from minirt.cni.cache import ROOT, Cache, Entry
@@ -43,8 +44,9 @@ RETRY_AFTER = (0.1, 0.5, 2.0)  # seconds between attempts when a plugin says "tr
 class Cni:
     """Puts plugins to work; one object serves any number of attachments, one after another.
 
-    `watch` is called with a `call.Calling` before, and a `call.Answered` after, each call of a plugin. `warnings`
-    collects what went wrong without being a failure. The other parameters are those of `chain.Caller`.
+    `watch` is called with a `call.Calling` before, and a `call.Answered` after, each call of a plugin. `tell` is given,
+    once, each thing that went wrong without being a failure; `warnings` collects them. The other parameters are those
+    of `chain.Caller`.
     """
 
     def __init__(
@@ -58,11 +60,19 @@ class Cni:
         watch: call.Watch | None = None,
         environ: Mapping[str, str] = os.environ,
         keep_fds: Sequence[int] = (),
+        tell: Callable[[str], None] = lambda _text: None,
     ) -> None:
+        self.tell = tell
         self.warnings: list[str] = []
-        self.cache = Cache(cache_root, self.warnings.append)
+        self.cache = Cache(cache_root, self.warn)
         self._locks = locks or Locks()
         self._caller = Caller(executor, timeout, retry_after, watch, environ, keep_fds)
+
+    def warn(self, text: str) -> None:
+        """Tell of something that a person should know, though it is no failure."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.tell(text)
 
     # --- ADD ---------------------------------------------------------------------------------------------------------
 
@@ -289,8 +299,7 @@ class Cni:
         if not versions.allows(network.version, "GC"):
             return
         alive = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in sorted(keep)]
-        # Early texts of 1.1.0 named the second key; libcni sends both, and so do we.
-        generated = {"cni.dev/valid-attachments": alive, "cni.dev/attachments": alive}
+        generated = {VALID_ATTACHMENTS: alive, EARLY_ATTACHMENTS: alive}
         for plugin in network.plugins:
             try:
                 path = self._caller.find(plugin)
@@ -336,7 +345,7 @@ class Cni:
         try:
             network = parse_list(entry.config, f"the remembered list of {entry.network}")
         except CniError as error:
-            self.warnings.append(f"{error}: the present list is taken instead")
+            self.warn(f"{error}: the present list is taken instead")
             return None
         netns = next(iter(entry.namespaces), "")
         return Attachment(network, entry.container_id, netns, entry.ifname, entry.args, entry.capability_args)
@@ -348,7 +357,7 @@ class Cni:
         try:
             return convert.encode(convert.decode(dict(entry.result), version), version)
         except CniError as error:
-            self.warnings.append(f"the remembered result of {entry.network} is left out: {error}")
+            self.warn(f"the remembered result of {entry.network} is left out: {error}")
             return {}
 
     def _write(self, entry: Entry) -> None:

@@ -23,8 +23,8 @@ _RESERVED = "cni.dev/"  # only the runtime makes keys that begin so
 # Keys of a plugin's configuration that the runtime writes or keeps to itself; folded, as Go's decoder matches them.
 _OURS = frozenset({"name", "cniversion", "capabilities", "prevresult"})
 # The variables of the contract, and the descriptor of ours: what the runtime itself was started with says nothing.
-_VARIABLES = ("COMMAND", "CONTAINERID", "NETNS", "IFNAME", "ARGS", "PATH", "NFNL_FD")
-_CALLS = frozenset(f"CNI_{name}" for name in _VARIABLES)
+_VARIABLES = ("COMMAND", "CONTAINERID", "NETNS", "IFNAME", "ARGS", "PATH")
+_CALLS = frozenset((*(f"CNI_{name}" for name in _VARIABLES), names.LENT_SOCKET))
 
 
 @record

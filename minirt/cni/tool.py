@@ -119,7 +119,7 @@ def container_id(netns: str) -> str:
 
 
 class Tool:
-    """Networks by name. `cni.warnings` collects what a person should know of, though it is no failure.
+    """Networks by name. `cni.warn` is given what a person should know of, though it is no failure.
 
     Ids and paths are the caller's: `netns` is that of a living namespace for ADD and CHECK, and empty for DEL when it
     is gone.
@@ -145,7 +145,7 @@ class Tool:
         ifname = self._remembered_ifname(name, container_id)
         attachment = self._known(name, container_id, netns, ifname)
         if not self.cni.cache.get(name, container_id, ifname):
-            self._warn(f"nothing is remembered of {attachment}; its plugins are asked to delete it all the same")
+            self.cni.warn(f"nothing is remembered of {attachment}; its plugins are asked to delete it all the same")
         with _Hinted("" if force else "ask again when the cause is gone; --force goes on, and forgets it"):
             self.cni.delete(attachment, force)
 
@@ -153,7 +153,7 @@ class Tool:
         """Is it still as ADD made it? Raises as `Cni.check`, Conflict."""
         attachment = self._known(name, container_id, netns, self._remembered_ifname(name, container_id))
         if attachment.network.disable_check:
-            self._warn(f"network {name!r} says disableCheck: its plugins were not asked")
+            self.cni.warn(f"network {name!r} says disableCheck: its plugins were not asked")
         with _Hinted("'minirt cni del' and 'minirt cni add' make it anew"):
             self.cni.check(attachment)
 
@@ -162,9 +162,9 @@ class Tool:
         network. Raises SeveralFailed."""
         network = self.network(name)
         if network.disable_gc:
-            self._warn(f"network {name!r} says disableGC: nothing was collected")
+            self.cni.warn(f"network {name!r} says disableGC: nothing was collected")
         elif not versions.allows(network.version, "GC"):
-            self._warn(f"version {network.version} has no GC: only attachments that are remembered were collected")
+            self.cni.warn(f"version {network.version} has no GC: only attachments that are remembered were collected")
 
         def valid() -> Iterator[tuple[str, str]]:
             yield from held
@@ -181,22 +181,20 @@ class Tool:
         """Could ADD be served? Raises as `Cni.status`."""
         network = self.network(name)
         if not versions.allows(network.version, "STATUS"):
-            self._warn(f"version {network.version} has no STATUS: the plugins of {name!r} were not asked")
+            self.cni.warn(f"version {network.version} has no STATUS: the plugins of {name!r} were not asked")
         with _Hinted():
             self.cni.status(network)
 
     def network(self, name: str) -> NetworkList:
         """The list called `name`. Raises NotFound, ConfigError."""
         choice = discovery.by_name(name, self._wishes.directory)
-        self.cni.warnings += choice.warnings
+        for text in choice.warnings:
+            self.cni.warn(text)
         if choice.builtin:
-            self._warn(f"{choice.reason}, taking the built-in network {name!r}")
+            self.cni.warn(f"{choice.reason}, taking the built-in network {name!r}")
         return choice.network
 
     # --- which attachment is meant -----------------------------------------------------------------------------------
-
-    def _warn(self, text: str) -> None:
-        self.cni.warnings.append(text)
 
     def _wanted(self, name: str, container_id: str, netns: str, ifname: str) -> Attachment:
         """The attachment as the network's list says today."""

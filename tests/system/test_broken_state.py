@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from support.cnilab import RESULTS
 from support.command import CONTAINERS, PROGRAM, Command, eventually
 
 SLEEP = ("host", "sleep", "600")
@@ -35,6 +38,29 @@ def test_a_damaged_record_is_told_and_can_be_removed(minirt: Command, text: str 
     assert minirt.machine.elements() != []  # of the good one: its subnet is masqueraded
     minirt.ok("run", "--rm", "--name", "bad", "-p", "8080:80", "host", "true")
     minirt.ok("rm", "-f", "good")
+
+
+@pytest.mark.parametrize("way", ["run", "run -d"])
+def test_what_is_remembered_of_a_network_and_cannot_be_read_is_told_on_the_way(minirt: Command, way: str) -> None:
+    """It is no failure: the container's own record says what to delete."""
+    run = ("run", "-i", "--name", "web", "host", "cat")
+    process = minirt.start(*run, stdin=subprocess.PIPE, stderr=subprocess.PIPE) if way == "run" else None
+    if process is None:
+        minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    (entry,) = eventually(lambda: list(RESULTS.glob("*-eth0")))
+    eventually(lambda: minirt.inspect("web")["State"]["Running"])
+    entry.write_text("{")
+    if process is None:
+        record = json.loads((CONTAINERS / minirt.inspect("web")["Id"] / "record.json").read_text())
+        supervisor = int(Path(f"/proc/{record['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(supervisor, signal.SIGKILL)
+        told = eventually(lambda: minirt("rm", "-f", "web").stderr)
+    else:
+        told = process.communicate(timeout=20)[1]
+        minirt.ok("rm", "web")
+    assert f"minirt: {entry}: unreadable, going on without it" in told
+    assert told.count("unreadable") == 1
+    assert minirt.machine.links() <= {"lo", "minirt0"}
 
 
 def test_a_full_disk_costs_lines_of_the_log_and_not_the_workload(minirt: Command) -> None:

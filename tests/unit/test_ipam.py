@@ -17,6 +17,7 @@ from cni_plugins.sdk.main import Request
 from cni_plugins.spec.config import View
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.ip import parse_cidr
+from cni_plugins.spec.record import replace
 from cni_plugins.spec.result import Dns, Ip, Result, Route
 from cni_plugins.spec.steps import Plan, Step
 
@@ -65,6 +66,12 @@ def request(plugins: Scripted | str, command: str = "ADD", ipam_type: str = "poo
     )
 
 
+def started(asked: Request) -> ipam.Lease:
+    lease = ipam.Lease(asked)
+    lease.apply()
+    return lease
+
+
 class Fails(Step):
     """A step of the plugin's own that does not work out."""
 
@@ -85,7 +92,7 @@ def refused(lease: ipam.Lease) -> CniError:
 def test_P21_the_delegate_gets_the_whole_environment_and_configuration(plugins: Scripted) -> None:
     plugins.write("pool", ADD=[says(GIVEN)])
     asked = request(plugins, CNI_NFNL_FD="9")
-    lease = ipam.start_add(asked)
+    lease = started(asked)
     assert lease.result() == RESULT
     (call,) = plugins.calls()
     expected = {key: value for key, value in asked.env.items() if key != "CNI_NFNL_FD"}
@@ -96,26 +103,26 @@ def test_P21_the_delegate_gets_the_whole_environment_and_configuration(plugins: 
 @pytest.mark.parametrize("interfaces", [[{"name": "not its business"}], [], None])
 def test_P24_a_delegate_has_no_interfaces_whatever_it_says(plugins: Scripted, interfaces: Any) -> None:
     plugins.write("pool", ADD=[says(GIVEN | {"interfaces": interfaces})])
-    assert ipam.start_add(request(plugins)).result() == RESULT
+    assert started(request(plugins)).result() == RESULT
 
 
 def test_it_stays_in_the_process_group_of_who_asked(plugins: Scripted) -> None:
     """Whoever kills the plugin's group kills its delegate."""
     plugins.write("pool", ADD=[says(GIVEN)])
-    ipam.start_add(request(plugins)).result()
+    started(request(plugins)).result()
     assert not plugins.calls()[0].leads_group
 
 
 def test_P21_its_log_goes_to_our_standard_error(plugins: Scripted, capfd: pytest.CaptureFixture[str]) -> None:
     plugins.write("pool", ADD=[says(GIVEN, stderr=b"thinking\n")])
-    ipam.start_add(request(plugins)).result()
+    started(request(plugins)).result()
     assert capfd.readouterr() == ("", "thinking\n")
 
 
 def test_add_runs_beside_what_comes_next(plugins: Scripted) -> None:
     plugins.write("pool", ADD=[says(GIVEN, hang=0.3)])
     began = time.monotonic()
-    lease = ipam.start_add(request(plugins))
+    lease = started(request(plugins))
     assert time.monotonic() - began < 0.2
     lease.result()
     assert time.monotonic() - began > 0.3
@@ -149,7 +156,7 @@ def test_without_a_delegate_nothing_is_delegated(plugins: Scripted) -> None:
     for command in ("DEL", "CHECK", "GC", "STATUS"):
         ipam.delegate(asked, command)
     with pytest.raises(CniError) as caught:
-        ipam.start_add(asked)
+        started(asked)
     assert (caught.value.code, caught.value.msg) == (7, "ipam.type: missing")
 
 
@@ -210,7 +217,7 @@ def test_whatever_a_delegate_does_there_is_a_sentence_and_a_del(
 
 def test_silence_of_a_delegate_that_succeeded_is_an_empty_result(plugins: Scripted) -> None:
     plugins.write("pool")
-    assert ipam.start_add(request(plugins)).result() == Result()
+    assert started(request(plugins)).result() == Result()
 
 
 def test_a_delegate_that_is_nowhere_is_named_with_the_folders(plugins: Scripted) -> None:
@@ -219,6 +226,17 @@ def test_a_delegate_that_is_nowhere_is_named_with_the_folders(plugins: Scripted)
         "cannot run IPAM plugin 'nowhere-to-be-found': plugin 'nowhere-to-be-found' not found in "
         f"/nowhere, {plugins.folder}"
     )
+
+
+def test_a_plugin_is_not_its_own_delegate(plugins: Scripted) -> None:
+    """Nor when it is the delegate of another, whose configuration it gets: it would go on for ever."""
+    for asked in (request(plugins, ipam_type="bridge"), replace(request(plugins), plugin="pool")):
+        error = refused(ipam.Lease(asked))
+        assert error.code == 7 and "ipam.type: " in error.msg and "host-local" in error.details
+        ipam.delegate(asked, "DEL")
+        with pytest.raises(CniError, match="the plugin that asks"):
+            ipam.delegate(asked, "STATUS")
+    assert plugins.calls() == []
 
 
 def test_a_delegate_cannot_be_outside_of_the_folders(plugins: Scripted) -> None:
@@ -233,7 +251,7 @@ def test_our_own_delegate_is_forked_or_executed_with_the_same_result(tmp_path: P
     conf["dataDir"] = str(tmp_path / "data")
     asked = request(str(tmp_path / "bin"), ipam_type="host-local", CNI_PLAIN_EXEC=plain)
     asked.__dict__["stdin"] = json.dumps(asked.conf.document | {"ipam": conf}).encode()
-    assert ipam.start_add(asked).result().ips[0].address == parse_cidr("10.0.0.2/24")
+    assert started(asked).result().ips[0].address == parse_cidr("10.0.0.2/24")
     assert os.path.exists(tmp_path / "data" / "net" / "10.0.0.2")
     ipam.delegate(asked, "DEL")
     assert not os.path.exists(tmp_path / "data" / "net" / "10.0.0.2")
