@@ -40,6 +40,7 @@ else:
 
 _READY, _FAILED, _GO = b"r", b"f", b"g"
 _LARGEST = 1 << 16
+_LONGEST = 4000  # characters of each of an error's fields: all of them fit, whatever they become in UTF-8
 
 
 class Channel:
@@ -58,7 +59,7 @@ class Channel:
 
     def failed(self, error: BaseException) -> None:
         try:
-            self._end.send(_FAILED + _packed(error)[: _LARGEST - 1])
+            self._end.send(_FAILED + _packed(error))
         except OSError:
             pass  # the parent is gone, and nobody else can be told
 
@@ -181,7 +182,11 @@ def _packed(error: BaseException) -> bytes:
         fields = (KernelRefused.__name__, str(error.errno or 0), _place(error.__traceback__), "")
     else:
         fields = (SetupFailed.__name__, "0", f"{type(error).__name__}: {error}", _place(error.__traceback__))
-    return "\0".join(field.replace("\0", "") for field in fields).encode(errors="surrogateescape")
+    return "\0".join(_cut(field.replace("\0", "")) for field in fields).encode(errors="surrogateescape")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _place(trace: TracebackType | None) -> str:

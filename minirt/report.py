@@ -77,9 +77,18 @@ def document(record: Record) -> dict[str, Any]:
         "NetworkSettings": {
             "SandboxKey": record.netns,
             "Ports": _ports(spec),
-            "Networks": {item.network: attachment(item) for item in record.attached},
+            "Networks": _networks(record),
         },
     }
+
+
+def _networks(record: Record) -> dict[str, dict[str, Any]]:
+    """By network, as docker has it; a network joined more than once has its other interfaces as `net:eth1`."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in record.attached:
+        name = f"{item.network}:{item.ifname}" if item.network in found else item.network
+        found[name] = attachment(item)
+    return found
 
 
 def _config(record: Record) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Sandbox:
 
     def up(self, streams: Streams, notice: Callable[[str], None]) -> Child:
         """Make everything, and start the workload. Raises MinirtError; the caller then calls `down`."""
+        self._refuse_unknown_image()
         netns = self._namespace()
         selection = networks.select(self.record.spec, self.record.id, netns)
         for text in selection.notices:
@@ -95,8 +96,8 @@ class Sandbox:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
 
-    def _init(self, group: NoCgroup, size: tuple[int, int]) -> init.Spec:
-        """Process 1 as `init` needs to know it. Raises NotFound for an image that there is not."""
+    def _refuse_unknown_image(self) -> None:
+        """Before anything is made. Raises NotFound."""
         spec = self.record.spec
         if not spec.rootfs and spec.image != HOST_IMAGE:
             raise NotFound(
@@ -104,6 +105,10 @@ class Sandbox:
                 f"the one image that is built in is {HOST_IMAGE!r}, this machine's own files; "
                 "with --rootfs, IMAGE is a directory",
             )
+
+    def _init(self, group: NoCgroup, size: tuple[int, int]) -> init.Spec:
+        """Process 1 as `init` needs to know it."""
+        spec = self.record.spec
         etc = tuple(Volume(self._netfile(name), f"/etc/{name}") for name in netfiles.NAMES)
         return init.Spec(
             Process(spec.args, spec.env, spec.workdir, spec.user, spec.tty, size),

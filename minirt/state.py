@@ -120,7 +120,7 @@ def open_first(record: Record) -> int:
 
     Opened before it is looked at: what has the pid then is what the descriptor means.
     """
-    if not record.pid_start or record.boot_id != boot_id():
+    if not record.pid or not record.pid_start or record.boot_id != boot_id():
         return -1
     try:
         pidfd = os.pidfd_open(record.pid)

@@ -152,7 +152,7 @@ def _flag(view: View, key: str) -> bool:
     return view.boolean(key)
 
 
-def _typed(plugin: View) -> dict[str, Any]:
+def typed(plugin: View) -> dict[str, Any]:
     """The plugin object with its type under the exact key, where whoever runs it will look."""
     if "type" in plugin.document:
         return plugin.document
@@ -175,7 +175,7 @@ def parse_list(text: str, source: str) -> NetworkList:
     """A `.conflist` text. Raises CniError 6 or 7, naming `source`."""
     view = View(decode(text, source))
     try:
-        plugins = tuple(map(_typed, view.views("plugins")))
+        plugins = tuple(map(typed, view.views("plugins")))
         for item in view.views("plugins"):
             names.plugin_type(item.string("type"))
         if view.has("plugins") and not plugins:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from cni_plugins.spec import names
-from cni_plugins.spec.config import View, parse_list, parse_single
+from cni_plugins.spec.config import View, parse_list, parse_single, typed
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from cni_plugins.spec.record import record, replace
@@ -197,12 +197,13 @@ def _fragment(path: str) -> dict[str, Any]:
         document = loads(text)
         if not isinstance(document, dict):
             raise ConfigError("expected a JSON object", where=path)
-        names.plugin_type(View(document, path).string("type"))
+        plugin = typed(View(document, path))
+        names.plugin_type(View(plugin, path).string("type"))
     except JsonError as error:
         raise _malformed(error, text, path) from None
     except CniError as error:
         raise ConfigError(str(error), where=path) from None
-    return document
+    return plugin
 
 
 def _wrong(error: CniError, text: str, path: str) -> ConfigError:

@@ -13,6 +13,8 @@ touched, and the person is told why.
 
 from __future__ import annotations
 
+import os
+
 from cni_plugins.spec import convert
 from cni_plugins.spec.config import parse_list
 from cni_plugins.spec.errors import CniError
@@ -20,7 +22,7 @@ from cni_plugins.spec.record import replace
 from minirt.cni.request import Attachment, unsupported
 from minirt.errors import ConfigError, Conflict
 from minirt.report import attachment as reported
-from minirt.state import RUNNING, Attached, boot_id, start_time
+from minirt.state import RUNNING, Attached, open_first
 from minirt.supervise import deaf
 
 TYPE_CHECKING = False
@@ -87,9 +89,10 @@ class Reloader:
 
 def _refuse_dead(record: Record) -> None:
     """Once its first process is gone, the container's networks are being deleted for good. Raises Conflict."""
-    alive = record.boot_id == boot_id() and record.pid and start_time(record.pid) == record.pid_start
-    if record.status != RUNNING or not alive:
+    pidfd = open_first(record) if record.status == RUNNING else -1
+    if pidfd < 0:
         raise Conflict(f"container {record.name!r} is not running", "'minirt start' makes its networks anew anyway")
+    os.close(pidfd)
 
 
 def _remembered(entry: Entry) -> Attached:

@@ -85,6 +85,14 @@ def test_a_command_that_cannot_run_leaves_nothing(minirt: Command, command: str,
         leaves_nothing(minirt)
 
 
+def test_an_image_that_is_not_there_is_told_before_anything_is_made(minirt: Command) -> None:
+    Path("/run/netns").write_text("a namespace could not be made")
+    for words in (("run", "nonsense"), ("run", "-d", "nonsense", "true")):
+        assert "no image 'nonsense'" in minirt.fails(125, *words)
+    Path("/run/netns").unlink()
+    leaves_nothing(minirt)
+
+
 def test_a_name_that_is_taken_says_by_whom(minirt: Command) -> None:
     identity = minirt.ok("run", "-d", "--name", "web", "host", "sleep", "600")
     error = minirt.fails(125, "run", "--name", "web", *HOST)

@@ -76,6 +76,16 @@ def test_without_a_network_there_is_only_lo(minirt: Command) -> None:
     minirt.ok("run", "--rm", "--network", "none", "host", *PING, "127.0.0.1")
 
 
+def test_a_network_that_is_joined_twice_is_shown_twice(minirt: Command) -> None:
+    minirt.machine.leaves("link cni-*", "address * dev cni-*")
+    minirt.network("lab", bridge("cni-lab", "10.20.0.0/24"))
+    minirt.ok("run", "-d", "--name", "web", "--network", "lab", "--network", "lab", "host", "sleep", "600")
+    shown = minirt.inspect("web")["NetworkSettings"]["Networks"]
+    assert {name: item["Interface"] for name, item in shown.items()} == {"lab": "eth0", "lab:eth1": "eth1"}
+    assert {item["IPAddress"] for item in shown.values()} == {"10.20.0.2", "10.20.0.3"}
+    minirt.ok("rm", "-f", "web")
+
+
 def test_the_network_of_the_host_of_a_container_or_at_a_path_is_joined(minirt: Command) -> None:
     machine = minirt.machine
     path = machine.netns("box")

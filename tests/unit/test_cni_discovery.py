@@ -180,6 +180,13 @@ def test_R3_D8_a_fragment_that_is_broken_is_named(tmp_path: Path) -> None:
         discovery.by_name("net", folder)
 
 
+def test_D8_S10_a_fragment_may_write_its_keys_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    put(tmp_path / "net", a__conf='{"Type": "a", "mtu": 9}')
+    folder = put(tmp_path, net__conflist=conflist("net"))
+    assert discovery.by_name("net", folder).network.plugins[1] == {"type": "a", "mtu": 9}
+
+
 def test_malformed_json_is_told_with_file_line_and_column_and_the_line_itself(tmp_path: Path) -> None:
     folder = put(tmp_path, a__conflist='{\n  "name": "net",\n  "plugins": [{"type": "bridge", b}]\n}\n')
     with pytest.raises(ConfigError) as caught:

@@ -77,6 +77,17 @@ def test_a_failure_crosses_the_channel_as_itself(error: errors.MinirtError) -> N
     assert (str(back), back.hint, back.exit_code) == (str(error), error.hint, error.exit_code)
 
 
+@pytest.mark.parametrize("letter", ["x", "\udcff", "\N{GRINNING FACE}"])
+def test_a_failure_of_any_length_crosses_the_channel_in_one_packet(letter: str) -> None:
+    foreseen = (SetupFailed(letter * 100_000, letter * 100_000), ValueError(letter * 100_000))
+    for error in (*foreseen, KernelRefused("mount " + letter * 100_000, OSError(19, "No such device"))):
+        packed = child._packed(error)
+        assert len(packed) < child._LARGEST
+        back = child._unpacked(packed)
+        assert letter * 1000 in str(back) and back.exit_code == 125
+        assert back.hint[:10] == getattr(error, "hint", "")[:10]
+
+
 def test_a_failure_nobody_foresaw_says_where_it_was() -> None:
     for foreseen in (OSError(5, os.strerror(5)), ZeroDivisionError("division by zero")):
         try:
