@@ -19,12 +19,22 @@ from cni_plugins.sdk import launcher
 
 OURS = "/run/plugins"
 RANGES = [[{"subnet": "10.50.0.0/24"}], [{"subnet": "fd50::/64"}]]
-LOCAL = {"type": "host-local", "ranges": RANGES, "routes": [{"dst": "203.0.113.0/24", "gw": "10.50.0.9"}]}
+ROUTES = [{"dst": "203.0.113.0/24", "gw": "10.50.0.9"}]
+LOCAL = {"type": "host-local", "ranges": RANGES[:1], "routes": ROUTES}
+BOTH = {"type": "host-local", "ranges": RANGES, "routes": ROUTES}
 BRIDGE: dict[str, Any] = {"type": "bridge", "bridge": "cni-lab", "isGateway": True}
+STATIC = {"type": "static", "addresses": [{"address": "10.50.0.2/24"}]}
+TUNING = {"type": "tuning", "mtu": 1400, "sysctl": {"net.ipv4.conf.eth0.arp_filter": "1"}}
+RATES = {"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 4_000_000, "egressBurst": 400_000}
 LISTS = {
-    "bridge": BRIDGE | {"ipam": LOCAL},
-    "bridge of layer 2": {"type": "bridge", "bridge": "cni-lab"},
+    "bridge": [BRIDGE | {"ipam": BOTH}],
+    "bridge of layer 2": [{"type": "bridge", "bridge": "cni-lab"}],
+    "ptp": [{"type": "ptp", "mtu": 1400, "ipam": LOCAL | {"routes": []}}],
+    "macvlan": [{"type": "macvlan", "master": "parent", "ipam": LOCAL}],
+    "static": [BRIDGE | {"ipam": STATIC}],
+    "tuning": [BRIDGE | {"ipam": LOCAL}, TUNING],
 }
+SHAPED = [BRIDGE | {"ipam": LOCAL}, {"type": "bandwidth"} | RATES]
 
 
 @pytest.fixture
@@ -40,7 +50,11 @@ def lab(minirt: Command) -> str:
 def test_what_one_side_attached_the_other_checks_and_detaches(
     minirt: Command, lab: str, monkeypatch: pytest.MonkeyPatch, kind: str, first: str, second: str
 ) -> None:
-    minirt.network("lab", LISTS[kind])
+    if kind == "macvlan":
+        minirt.machine.leaves("link parent", "link far")
+        minirt.machine.ip("link", "add", "parent", "up", "type", "veth", "peer", "name", "far")
+    before = minirt.machine.links()
+    minirt.network("lab", *LISTS[kind])
     monkeypatch.setenv("CNI_PATH", first)
     result = json.loads(minirt.ok("cni", "add", "lab", lab))
     given = {ip["address"] for ip in result.get("ips", ())}
@@ -50,12 +64,28 @@ def test_what_one_side_attached_the_other_checks_and_detaches(
         assert minirt.ok("cni", "check", "lab", lab) == ""
     minirt.ok("cni", "del", "lab", lab)
     assert minirt.machine.links("box") == {"lo"} and leases() == [] and cached() == []
+    assert minirt.machine.links() - {"cni-lab"} == before
     for side in (second, first):  # what was attached first finds its own store changed by others
         monkeypatch.setenv("CNI_PATH", side)
         again = json.loads(minirt.ok("cni", "add", "lab", lab))
-        assert {ip["address"] for ip in again.get("ips", ())}.isdisjoint(given), "the last one's mark is read by both"
+        now = {ip["address"] for ip in again.get("ips", ())}
+        assert kind == "static" or now.isdisjoint(given), "the last one's mark is read by both"
         minirt.ok("cni", "del", "lab", lab)
-        assert leases() == []
+        assert leases() == [] and minirt.machine.links() - {"cni-lab"} == before
+
+
+def test_what_the_other_side_shapes_is_taken_down_with_its_device(
+    minirt: Command, lab: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the other way round: ours has a device for each interface of a container, theirs one for all of them."""
+    minirt.network("lab", *SHAPED)
+    monkeypatch.setenv("CNI_PATH", GO_PLUGINS)
+    minirt.ok("cni", "add", "lab", lab)
+    assert len(minirt.machine.links()) == 4
+    monkeypatch.setenv("CNI_PATH", OURS)
+    assert minirt.ok("cni", "check", "lab", lab) == ""
+    minirt.ok("cni", "del", "lab", lab)
+    assert minirt.machine.links() == {"lo", "cni-lab"} and leases() == []
 
 
 def test_a_container_is_gone_through_a_change_of_plugins(
