@@ -33,6 +33,7 @@ TABLE = {
     ("cni", "status"): ("minirt.cli.cni", "Ask whether a network could take another attachment"),
     ("cni", "version"): ("minirt.cli.cni", "Show plugins, the versions they speak, and where they lie"),
     ("cni", "exec"): ("minirt.cli.cni_exec", "Call one plugin by hand"),
+    ("dhcp", "daemon"): ("minirt.cli.dhcp", "Get DHCP leases for containers, and keep them"),
     ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
 }
 
@@ -41,6 +42,7 @@ HIDDEN = {("supervise",): ("minirt.cli.supervise", "")}
 
 GROUPS = {
     ("cni",): "Put CNI plugins to work on any network namespace, as cnitool does",
+    ("dhcp",): "Serve networks whose addresses a DHCP server gives",
     ("network",): "Look after the networks that containers can join",
     ("plugin",): "Look after the bundled CNI plugins",
 }

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["FOREIGN", "Executor", "bundled", "install", "search_path"]
+__all__ = ["FOREIGN", "Executor", "bundled", "install", "program", "search_path"]
 __all__ += ["ExecutorError", "Outcome", "StartError", "StoppedError"]  # how a call ends, for `call`
 
 FOREIGN = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")  # where distributions and runtimes put plugins
@@ -87,6 +87,14 @@ def bundled() -> str:
     return os.path.join(
         prefix if os.path.exists(os.path.join(prefix, "pyvenv.cfg")) else sys.prefix, "libexec", "minirt", "cni"
     )
+
+
+def program(name: str) -> str:
+    """The path of a bundled plugin's program, which is written when it is missing. Raises KernelRefused."""
+    path = os.path.join(bundled(), name)
+    if not launcher.is_ours(name, path):
+        install(bundled())
+    return path
 
 
 def install(folder: str, force: bool = False) -> list[str]:
