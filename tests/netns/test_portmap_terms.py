@@ -11,6 +11,14 @@ from support.machine import Machine
 from support.portmap import Portmap, elements, marked, nat, records, tcp, udp
 from support.topology import A6, GATEWAY, GATEWAY6, HOST, HOST6, OUTSIDE, OUTSIDE6, A, B, Topology
 
+from cni_plugins.portmap import steps
+from cni_plugins.sdk import publish
+from cni_plugins.sdk.netns import Namespace
+from cni_plugins.sdk.nfnl import Nftables
+from cni_plugins.sdk.ports import NEEDED, Mapping, Publication, Target
+from cni_plugins.sdk.terms import Terms
+from cni_plugins.spec.ip import parse_address, parse_cidr
+
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS)
 
 EVERYWHERE = (("outside", HOST), ("", "127.0.0.1"), ("b", HOST), ("a", HOST))
@@ -272,3 +280,27 @@ def test_gc_finds_what_no_record_tells_of(net: Topology, portmap: Portmap) -> No
     for network in ("web", "other"):
         portmap.ok("GC", "", network=network, **{"cni.dev/valid-attachments": []})
     assert set(elements(net.machine)) <= {"inside4", "inside6"}
+
+
+# --- what is done, in words ---
+
+
+def test_what_publishing_says_of_itself_can_be_typed(net: Topology) -> None:
+    targets = (Target(parse_cidr(f"{A}/24"), "cni0"), Target(parse_cidr(f"{A6}/64"), "cni0"))
+    mappings = (Mapping("tcp", 8080, 80), Mapping("udp", 53, 53, parse_address(HOST)), Mapping("sctp", 9, 9))
+    terms = (Terms(4, 'ip saddr 192.0.2.0/24 iifname "wan*"', 0xFFFFFFDF, 0x20, ("10.88.0.0/24", "127.0.0.0/8")),)
+    wanted = Publication("web", "a", "eth0", mappings, targets, NEEDED, terms)
+    with Namespace() as host, Nftables() as nftables:
+        doing = steps(wanted, nftables, host)
+        for step in doing:
+            step.apply()
+        done = net.machine.text("nft", "list", "ruleset")
+        for step in reversed(doing):
+            step.undo()
+        assert elements(net.machine) == {}
+        for step in doing:
+            words = step.describe()  # conntrack's exit code says whether there were any flows
+            net.machine.run("bash", "-ec", words, check=not words.startswith("conntrack"))
+        assert sorted(net.machine.text("nft", "list", "ruleset").splitlines()) == sorted(done.splitlines())
+        publish.Publish(nftables, wanted).apply()
+        publish.Unpublish(nftables, "web", wanted.owner).apply()
