@@ -25,7 +25,7 @@ from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.walls import BACKENDS, FIREWALLD, IPTABLES, ISOLATED, NFTABLES, OPEN, POLICIES, Forget, Wall
 from cni_plugins.spec import versions
-from cni_plugins.spec.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, CniError
+from cni_plugins.spec.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, NOT_AVAILABLE, CniError
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Plan
 
@@ -33,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_plugins.sdk.main import Request
     from cni_plugins.spec.config import View
+    from cni_plugins.spec.ip import Address
     from cni_plugins.spec.result import Result
 
 KEYS = ("backend", "iptablesAdminChainName", "firewalldZone", "ingressPolicy")
@@ -93,7 +94,7 @@ def delete(request: Request) -> None:
     owner = Owner(request.container_id, request.ifname)
     with Nftables(request.env) as nftables:
         if walls.load(request.network, owner) is None:
-            _take_over(request)
+            _take_over(request, nftables)
         Forget(nftables, request.network, owner).apply()
 
 
@@ -130,13 +131,19 @@ def _wall(request: Request, result: Result, config: Config, backend: str) -> Wal
         request.network,
         Owner(request.container_id, request.ifname),
         backend,
-        tuple(dict.fromkeys(ip.address.address for ip in chained.addresses(request, result))),
+        _addresses(result),
         config.policy,
         bridge,
         port if config.policy == ISOLATED else "",
         config.admin if backend == IPTABLES else "",
         config.zone if backend == FIREWALLD else "",
     )
+
+
+def _addresses(result: Result) -> tuple[Address, ...]:
+    """The container's: those of no interface that the result tells of, or of one that is not the host's."""
+    inside = (ip for ip in result.ips if ip.interface is None or result.interfaces[ip.interface].sandbox)
+    return tuple(dict.fromkeys(ip.address.address for ip in inside))
 
 
 def _links(result: Result) -> tuple[str, str]:
@@ -162,19 +169,17 @@ def _chosen(nftables: Nftables) -> str:
     return firewalls.choose(nftables)
 
 
-def _take_over(request: Request) -> None:
+def _take_over(request: Request, nftables: Nftables) -> None:
     """An ADD of the reference plugin, of which the configuration and the result tell."""
     result = request.prev_result
     if request.conf.get("backend") not in (None, "", IPTABLES) or result is None or not result.ips:
         return
-    with Nftables(request.env) as nftables:
-        from cni_plugins.sdk import firewalls
+    from cni_plugins.sdk import firewalls
 
-        if not firewalls.iptables_rules(nftables):
-            return
-    from cni_plugins.sdk import xtables
+    if firewalls.iptables_rules(nftables):
+        from cni_plugins.sdk import xtables
 
-    xtables.take_over(ip.address.address for ip in chained.addresses(request, result))
+        xtables.take_over(_addresses(result))
 
 
 # --- whether it can be served -----------------------------------------------------------------------------------------
@@ -198,7 +203,10 @@ def _refuse_missing(backend: str) -> None:
 def _refuse_closed(nftables: Nftables) -> None:
     from cni_plugins.sdk import firewalls
 
-    closed = [str(chain) for chain in firewalls.closed_chains(nftables)]
+    try:
+        closed = [str(chain) for chain in firewalls.closed_chains(nftables)]
+    except OSError as error:
+        raise CniError(NOT_AVAILABLE, f"nftables cannot be asked: {error}", "does this kernel have it?") from None
     if closed:
         raise CniError(
             LIMITED_CONNECTIVITY,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import program
 from cni_plugins.sdk.netlink import NLM_F_ACK, Message, NetlinkError, attributes, string, text
-from cni_plugins.sdk.nfnl import GENERIC, NFNL_SUBSYS_NFTABLES
+from cni_plugins.sdk.nfnl import ENOENT, GENERIC, NFNL_SUBSYS_NFTABLES
 from cni_plugins.sdk.records import read_file
 from cni_plugins.sdk.walls import FIREWALLD, IPTABLES, NFTABLES
 from cni_plugins.spec.record import record
@@ -62,7 +62,10 @@ def _has_iptables() -> bool:
 
 
 def iptables_rules(nftables: Nftables) -> bool:
-    """Whether FORWARD of iptables or ip6tables does anything; in the legacy form, whether there is such a table."""
+    """Whether FORWARD of iptables or ip6tables does anything; in the legacy form, whether there is such a table.
+
+    A kernel without nftables can have nothing but the legacy form.
+    """
     if any("filter" in (read_file(f"/proc/net/{kind}_tables_names") or b"").decode().split() for kind in ("ip", "ip6")):
         return True
     names = text(NFTA_CHAIN_TABLE, "filter") + text(NFTA_CHAIN_NAME, "FORWARD")
@@ -70,9 +73,10 @@ def iptables_rules(nftables: Nftables) -> bool:
     try:
         answers = nftables.netlink.talk(asked)
     except OSError:
-        return False  # a kernel without nftables
+        return True
+    refusals = [answer.errno for answer in answers if isinstance(answer, NetlinkError)]
     found = [_chain(answer[0]) for answer in answers if not isinstance(answer, NetlinkError)]
-    return any(chain.drops or chain.rules for chain in found)
+    return any(number != ENOENT for number in refusals) or any(chain.drops or chain.rules for chain in found)
 
 
 def closed_chains(nftables: Nftables) -> list[Chain]:

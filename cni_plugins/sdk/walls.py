@@ -77,8 +77,11 @@ class Wall:
 
 
 def steps(wall: Wall, nftables: Nftables) -> list[Step]:
-    """What an ADD does."""
-    return [Remember(nftables, wall), *(step for part in _parts(wall) for step in part.steps(wall, nftables))]
+    """What an ADD does. One that repeats an earlier ADD puts back what is missing, and takes nothing of that one away
+    should it fail."""
+    found = [step for part in _parts(wall) for step in part.steps(wall, nftables)]
+    again = load(wall.network, wall.owner) == wall
+    return [Again(step) for step in found] if again else [Remember(nftables, wall), *found]
 
 
 def check(wall: Wall, nftables: Nftables) -> None:
@@ -87,7 +90,7 @@ def check(wall: Wall, nftables: Nftables) -> None:
     if found is None:
         raise CniError(PLUGIN_SPECIFIC, f"{wall.owner} has nothing in the firewall", "its record is missing")
     for key, value in to_json(wall).items():
-        if to_json(found)[key] != value:
+        if key != "port" and to_json(found)[key] != value:  # a port that is gone has no name to compare
             was = to_json(found)[key] or "nothing"
             raise CniError(PLUGIN_SPECIFIC, f"{wall.owner}: ADD had {key} {was}, the configuration says {value}")
     for part in _parts(found):
@@ -112,12 +115,24 @@ class Remember(Step):
         return f"# what follows is written down in {path}"
 
     def apply(self) -> None:
-        if load(self.wall.network, self.wall.owner) != self.wall:
-            self.undo()
-            AttachmentRecords("firewall", self.wall.network).save(self.wall.owner, to_json(self.wall))
+        self.undo()
+        AttachmentRecords("firewall", self.wall.network).save(self.wall.owner, to_json(self.wall))
 
     def undo(self) -> None:
         Forget(self.nftables, self.wall.network, self.wall.owner).apply()
+
+
+@record
+class Again(Step):
+    """What an earlier ADD has done, done once more; it is not this one's to take back."""
+
+    step: Step
+
+    def describe(self) -> str:
+        return self.step.describe()
+
+    def apply(self) -> None:
+        self.step.apply()
 
 
 @record

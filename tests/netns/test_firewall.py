@@ -14,6 +14,12 @@ from support.machine import Machine
 from support.plugins import GO, Plugins
 from support.topology import A6, A
 
+from cni_plugins.sdk import walls
+from cni_plugins.sdk.nfnl import Nftables
+from cni_plugins.sdk.records import Owner
+from cni_plugins.sdk.walls import Wall
+from cni_plugins.spec.ip import parse_address
+
 IPTABLES = ("nft table ip* filter", "nft chain ip* filter *", "nft rule ip* filter *")
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS, *IPTABLES, "file /run/plugins/*")
 
@@ -160,6 +166,62 @@ def test_U10_one_attachment_may_be_deleted_by_many_at_once(firewall: Firewall, m
     for process in started:
         firewall.plugins.finish(process).done()
     assert (records(machine), mentioning(machine, "a"), guards(machine)) == ([], [], {})
+
+
+def test_an_add_again_that_fails_takes_nothing_of_the_first_one(firewall: Firewall, machine: Machine) -> None:
+    firewall.add("a", backend="iptables")
+    before = listed(machine)
+    Path("/run/broken").write_text("#!/bin/sh\necho no tables today >&2\nexit 3\n", encoding="utf-8")
+    Path("/run/broken").chmod(0o755)
+    machine.run("mount", "--bind", "/run/broken", "/usr/sbin/ip6tables")
+    try:
+        error = firewall.call("ADD", "a", backend="iptables").error
+        assert (error["code"], "no tables today" in error["msg"]) == (50, True)
+        failed = firewall.call("ADD", "b", backend="iptables").error
+        assert failed["code"] == 50
+    finally:
+        machine.run("umount", "/usr/sbin/ip6tables")
+        Path("/run/broken").unlink()
+    assert listed(machine) == before
+    assert [path.rpartition("/")[2] for path in records(machine) if "/on-cni0/" in path] == ["a:eth0"] * 3
+    firewall.check("a").done()
+    firewall.delete("a")
+
+
+def test_nothing_is_accepted_that_the_guards_have_not_seen(firewall: Firewall, machine: Machine) -> None:
+    """The reference plugin puts its jump to CNI-FORWARD before the one to the guards, when it finds the first gone."""
+    firewall.add("a", backend="iptables", ingressPolicy="same-bridge")
+    for program in PROGRAMS:
+        machine.run(program, "-D", "FORWARD", "1")
+        machine.run(program, "-D", "FORWARD", "1")
+    firewall.add("a", backend="iptables", ingressPolicy="same-bridge")
+    machine.run("iptables", "-D", "FORWARD", "2")
+    machine.run("iptables", "-I", "FORWARD", "-i", "lo", "-j", "ACCEPT")
+    firewall.add("b", backend="iptables")
+    jumps = [line.rpartition(" ")[2] for line in rules(machine, "FORWARD")]
+    assert jumps == ["ACCEPT", "CNI-ISOLATION-STAGE-1", "CNI-FORWARD"]
+    for name in ("a", "b"):
+        firewall.delete(name)
+
+
+def test_what_the_steps_say_is_what_they_do(firewall: Firewall, machine: Machine) -> None:
+    """Typed into a shell, the words of the steps make the same rules."""
+    addresses = (parse_address(A), parse_address(A6))
+    wall = Wall("net", Owner("a", "eth0"), "iptables", addresses, "isolated", "cni0", admin="CNI-ADMIN")
+    with Nftables() as nftables:
+        words = [step.describe() for step in walls.steps(wall, nftables)]
+    for line in words:
+        machine.run("sh", "-c", line)
+    typed = [rules(machine, program=program) for program in PROGRAMS]
+    for program in PROGRAMS:
+        machine.run(program, "-F")
+        machine.run(program, "-X")
+    result = firewall.result("a")
+    result["interfaces"][1]["name"] = "other"
+    firewall.add("a", backend="iptables", ingressPolicy="isolated", prevResult=result)
+    assert sorted(typed[0]) == sorted(rules(machine))
+    assert sorted(typed[1]) == sorted(rules(machine, program="ip6tables"))
+    firewall.delete("a")
 
 
 # --- with the reference plugin ----------------------------------------------------------------------------------------
@@ -355,6 +417,16 @@ def test_iptables_is_chosen_where_it_does_something(firewall: Firewall, machine:
 def test_a_rule_of_somebody_elses_is_a_sign_of_iptables(firewall: Firewall, machine: Machine, program: str) -> None:
     machine.run(program, "-A", "FORWARD", "-i", "lo", "-j", "DROP")
     assert chosen(firewall, machine)
+
+
+def test_the_legacy_form_tells_of_its_tables_elsewhere(firewall: Firewall, machine: Machine) -> None:
+    machine.run("iptables-legacy", "-P", "FORWARD", "DROP")
+    machine.run("mount", "--bind", "/usr/sbin/xtables-legacy-multi", "/usr/sbin/xtables-nft-multi")
+    try:
+        assert chosen(firewall, machine)
+    finally:
+        machine.run("umount", "/usr/sbin/xtables-nft-multi")
+        machine.leaves("file /run/xtables.lock")
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
