@@ -21,6 +21,7 @@ from minirt.errors import Conflict, Damaged, MinirtError, NotFound
 from minirt.monitor import in_background
 from minirt.process import Process
 from minirt.sandbox import Sandbox
+from minirt.shelf import Shelf
 from minirt.signals import signal
 from minirt.state import EXITED, RUNNING, boot_id, open_first
 from minirt.streams import Streams
@@ -28,7 +29,7 @@ from minirt.supervise import deaf, forwarding, interrupting, until_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import NoReturn, TypeVar
 
     from minirt.child import Child
@@ -45,63 +46,21 @@ _SOON = 2.0  # seconds in which those who waited for a container's end have seen
 _LOOK_AGAIN = 0.05  # seconds between looks at a container that somebody is busy with
 
 
-class Containers:
-    """All containers of this host. `notice` is told, in a sentence each, what a person may want to know.
+class Containers(Shelf):
+    """All containers of this host, to look at and to work on. `notice` is told, in a sentence each, what a person may
+    want to know.
 
     `supervisor` is the command line of the process that stays with a detached container, an absolute path first; it is
     given the words that `minirt.supervisor` reads.
     """
 
     def __init__(self, store: Store, cni: Cni, notice: Callable[[str], None], supervisor: tuple[str, ...]) -> None:
-        self.store = store
+        super().__init__(store, notice, self._take_down)
         self._cni = cni
-        self._notice = notice
         self._supervisor = supervisor
 
-    # --- looking -----------------------------------------------------------------------------------------------------
-
-    def find(self, reference: str) -> Record:
-        """The container called, or beginning with, `reference`, as it is now. Raises NotFound, UsageError."""
-        return self._settle(self.store.find(reference))
-
-    def all(self) -> list[Record]:
-        """Every container as it is now, oldest first."""
-        found = []
-        for record in self._records():
-            try:
-                found.append(self._settle(record))
-            except NotFound:
-                continue  # removed meanwhile, or a --rm container whose supervisor died
-            except (MinirtError, OSError) as error:
-                self._notice(f"container {record.name}: {error}")
-                found.append(record)
-        return found
-
-    def _records(self) -> Iterator[Record]:
-        """Every record that can be read; of the others a notice is given."""
-        return self.store.all(lambda error: self._notice(f"{error}; {error.hint}"))
-
-    def held(self, network: str) -> Iterator[tuple[str, str]]:
-        """Container id and interface of what containers hold on `network`; of those, too, that are being started, or
-        could not be disconnected. Those whose supervisor died are as they left them: `all` settles them."""
-        for record in self._records():
-            yield from ((record.id, item.ifname) for item in record.attached if item.network == network)
-
-    def is_alive(self, record: Record) -> bool:
-        """Whether somebody supervises it, or is busy with it."""
-        lock = self.store.lock(record)
-        try:
-            free = lock.take(wait=False)
-        except FileNotFoundError:
-            return False
-        if free:
-            lock.release()
-        return not free
-
-    def _settle(self, record: Record) -> Record:
-        """`record`, after taking down what a dead supervisor left. Raises NotFound when nothing of it stays."""
-        if record.status == EXITED or self.is_alive(record):
-            return record
+    def _take_down(self, record: Record) -> Record:
+        """What its dead supervisor left. Raises NotFound when nothing of it stays."""
         with self._alone(record):
             record = self.store.load(record.id)
             if record.status != EXITED:

@@ -71,7 +71,7 @@ def attachment(text: str) -> tuple[str, str]:
 
 def tool_for(values: dict[str, Any]) -> Tool:
     """What does the work of one verb."""
-    return Tool(engine.cni(seconds(values["timeout"])), wishes(values))
+    return Tool(engine.cni(timeout=seconds(values["timeout"])), wishes(values))
 
 
 def _places(values: dict[str, Any]) -> dict[str, str | None]:
@@ -122,7 +122,7 @@ HEAD = ("PLUGIN", "VERSIONS", "PATH")
 
 
 def version(values: dict[str, Any]) -> int:
-    cni = engine.cni(seconds(values["timeout"], ASKING))
+    cni = engine.cni(timeout=seconds(values["timeout"], ASKING))
     network = Tool(cni, wishes(values)).network(values["network"]) if values["network"] else None
     programs = survey.of_network(cni, network) if network else survey.everything(cni)
     print(table(HEAD, map(_cells, programs)))

@@ -7,17 +7,26 @@ import sys
 
 from minirt.cli import settings
 from minirt.cli.output import warn
-from minirt.cni.executor import Executor, search_path
-from minirt.cni.operations import TIMEOUT, Cni
-from minirt.containers import Containers
 from minirt.state import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
+    from minirt.cni.executor import Executor
+    from minirt.cni.operations import Cni
+    from minirt.containers import Containers
     from minirt.netadmin.catalog import Catalog
     from minirt.netadmin.reload import Reloader
+    from minirt.shelf import Shelf
+
+
+def look() -> Shelf:
+    """The containers of this host for those who only look at them: half the start-up of `make`."""
+    from minirt.shelf import Shelf
+
+    return Shelf(Store(), warn, lambda record: make().find(record.id))
 
 
 def make(quiet: bool = False) -> Containers:
@@ -42,17 +51,23 @@ def reloader() -> Reloader:
     return Reloader(_containers(plugins, warn), plugins)
 
 
-def cni(timeout: float = TIMEOUT, notice: Callable[[str], None] = warn) -> Cni:
-    """What puts plugins to work; `timeout` is in seconds for each call, `notice` is told what is no failure."""
-    return Cni(executor(), timeout=timeout, tell=notice)
+def cni(notice: Callable[[str], None] = warn, **options: Any) -> Cni:
+    """What puts plugins to work; `notice` is told what is no failure, for the options see there."""
+    from minirt.cni.operations import Cni
+
+    return Cni(executor(), tell=notice, **options)
 
 
 def executor() -> Executor:
     """What finds plugins and runs them."""
+    from minirt.cni.executor import Executor, search_path
+
     return Executor(search_path(os.environ), plain=settings.plain_exec)
 
 
 def _containers(plugins: Cni, notice: Callable[[str], None]) -> Containers:
+    from minirt.containers import Containers
+
     return Containers(Store(), plugins, notice, _supervisor())
 
 

@@ -56,7 +56,7 @@ def ps(values: dict[str, Any]) -> int:
         raise UsageError(f"invalid format {values['format']!r}", "table or json")
     found = [
         record
-        for record in engine.make().all()
+        for record in engine.look().all()
         if _matches(record, values["filter"]) and (values["all"] or values["filter"] or record.status == RUNNING)
     ]
     found.reverse()  # newest first, as docker lists them
@@ -87,7 +87,7 @@ def _cells(record: Record, now: float, width: int | None) -> tuple[str, ...]:
 
 def logs(values: dict[str, Any]) -> int:
     need_root("logs")
-    containers = engine.make()
+    containers = engine.look()
     record = containers.find(values["container"])
     after = log.since(values["since"], time.time()) if values["since"] else ""
     follow = (lambda: containers.is_alive(record)) if values["follow"] else None
@@ -108,7 +108,7 @@ def _count(text: str | None) -> int | None:
 
 def inspect(values: dict[str, Any]) -> int:
     need_root("inspect")
-    containers = engine.make()
+    containers = engine.look()
     documents = []
     code = 0
     for reference in values["containers"]:

@@ -1,4 +1,5 @@
-"""Start-up is the cost: the modules that `minirt run` has imported when it calls its first plugin, and at its end.
+"""Start-up is the cost: the modules that `minirt run` has imported when it calls its first plugin, and at its end; and
+those of the verbs that only look.
 
 A plugin that is a shell script keeps what the interpreter has named until then (`-X importtime`, on standard error).
 """
@@ -21,12 +22,18 @@ exit 0
 
 # Our own modules until the first plugin, and until the end with a network of our own plugins. Process 1 is prepared
 # beside the first plugin and names its modules in the same place: two of them come a little sooner or later.
-UNTIL_PLUGIN, UNTIL_END = 66, 87
+UNTIL_PLUGIN, UNTIL_END = 67, 89
+LOOKING = 23
 
 
 def _imported(*words: str) -> set[str]:
+    """What `minirt run --rm …` imports."""
+    return _imports("run", "--rm", *words)
+
+
+def _imports(*words: str) -> set[str]:
     with LOG.open("w") as log:
-        argv = [PYTHON, "-IS", "-X", "importtime", "-c", MINIRT, "run", "--rm", *words]
+        argv = [PYTHON, "-IS", "-X", "importtime", "-c", MINIRT, *words]
         subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=log, timeout=60, check=True)
     return names(LOG.read_text(encoding="utf-8")) - bare()
 
@@ -49,3 +56,11 @@ def test_what_run_imports_until_its_first_plugin_is_in_the_budget(
 @pytest.mark.usefixtures("minirt")
 def test_what_a_whole_run_imports_is_in_the_budget() -> None:
     assert budget(_imported("-q", "-p", "8080:80", "host", "true"), C_MODULES, UNTIL_END) == []
+
+
+@pytest.mark.leaves(f"file {LOG}*")
+@pytest.mark.parametrize("words", [("ps", "-a"), ("ps", "--format", "json"), ("inspect", "web"), ("logs", "web")])
+def test_who_only_looks_imports_nothing_that_running_needs(minirt: Command, words: tuple[str, ...]) -> None:
+    minirt.ok("run", "--name", "web", "--network", "none", "host", "true")
+    assert budget(_imports(*words), C_MODULES, LOOKING) == []
+    minirt.ok("rm", "web")

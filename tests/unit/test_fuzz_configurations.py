@@ -91,7 +91,7 @@ def read(name: str, document: object, command: str = "ADD", args: str = "") -> d
     plugin, configure, _ = READERS[name]
     strange: list[BaseException] = []
 
-    def handler(request: Request) -> Result:
+    def handler(request: Request) -> Any:
         try:
             configure(request)
         except CniError:

@@ -115,7 +115,7 @@ def test_errors_say_where_and_what(text: str, line: int, column: int, problem: s
 def test_what_can_be_read_can_be_written() -> None:
     for text in ("[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200, '["\\ud83d\\ude00", 1e308]'):
         assert loads(dumps(loads(text)).encode()) == json.loads(text)
-    wide = [{"a": [{}]}] * 1000
+    wide: list[object] = [{"a": [{}]}] * 1000
     assert loads(dumps(wide)) == wide
 
 
