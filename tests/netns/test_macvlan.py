@@ -194,7 +194,7 @@ def test_the_queue_of_broadcasts_is_as_long_as_is_asked_for(site: Wired) -> None
     site.delete(conf)
 
 
-def test_the_neighbours_are_told_at_once_whose_the_addresses_are(site: Wired) -> None:
+def test_U15_the_neighbours_are_told_at_once_whose_the_addresses_are(site: Wired) -> None:
     """Who remembers an earlier owner of the address would else try that one for 10 seconds and more (pain 15)."""
     site.neighbour()
     stale = ("lladdr", MAC % 9, "nud", "stale", "dev", "eth0")

@@ -45,7 +45,7 @@ def test_P5_P7_an_attachment_is_what_the_result_says(site: Wired, version: str) 
 
 
 @reference_fails("leaves the link of an ADD that IPAM fails", "p#29, p#560")
-def test_an_add_that_ipam_fails_leaves_nothing(site: Wired) -> None:
+def test_U20_an_add_that_ipam_fails_leaves_nothing(site: Wired) -> None:
     site.box()
     keys, said = faults("macvlan")["no address left"]
     error = site.call("ADD", site.conf_of("macvlan", IPV4, version="1.0.0") | keys).error
@@ -73,7 +73,7 @@ def test_P9_delete_without_a_namespace_finds_what_is_there(site: Wired) -> None:
 
 
 @reference_fails("needs the parent for DEL, and keeps the address", "p#953")
-def test_P9_delete_does_not_look_at_the_parent(site: Wired) -> None:
+def test_P9_U21_delete_does_not_look_at_the_parent(site: Wired) -> None:
     site.box()
     conf = site.conf_of("macvlan", IPV4, version="1.0.0")
     site.add(conf)
@@ -83,7 +83,7 @@ def test_P9_delete_does_not_look_at_the_parent(site: Wired) -> None:
 
 
 @reference_fails("gives a random hardware address each time", "p#250")
-def test_the_hardware_address_is_the_same_when_a_container_comes_back(site: Wired) -> None:
+def test_U17_the_hardware_address_is_the_same_when_a_container_comes_back(site: Wired) -> None:
     site.box()
     conf = site.conf_of("macvlan", IPV4, version="1.0.0")
     first = site.add(conf)["interfaces"]
@@ -105,7 +105,7 @@ def test_dns_is_ipams_where_there_is_no_own_one(site: Wired) -> None:
     assert result["dns"] == {"nameservers": ["192.0.2.53"]}
 
 
-def test_the_neighbours_are_told_at_once_whose_the_address_is(site: Wired) -> None:
+def test_U15_the_neighbours_are_told_at_once_whose_the_address_is(site: Wired) -> None:
     site.neighbour()
     stale = ("lladdr", "02:42:00:00:00:09", "nud", "stale", "dev", "eth0")
     site.machine.run("ip", "-n", "lan", "neigh", "replace", "10.1.0.2", *stale)

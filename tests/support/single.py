@@ -130,7 +130,7 @@ class Basics:
         site.delete(conf)
         assert site.state("web") == [[({"lo"}, set())], set(), []]
 
-    def test_P9_P10_P11_delete_needs_nothing_that_add_had(self, site: Wired, kind: str) -> None:
+    def test_P9_P10_P11_U21_delete_needs_nothing_that_add_had(self, site: Wired, kind: str) -> None:
         """No namespace, no valid keys, no parent, no attachment; and it works twice."""
         site.box()
         conf = site.conf_of(kind, IPV4)
@@ -194,7 +194,7 @@ class Laws(Basics):
         assert site.state("web", "other") == before
         site.delete(conf)
 
-    def test_an_add_that_fails_leaves_nothing(self, site: Wired, kind: str) -> None:
+    def test_U20_an_add_that_fails_leaves_nothing(self, site: Wired, kind: str) -> None:
         site.box()
         before = site.machine.links()
         for keys, said in faults(kind).values():
@@ -215,7 +215,7 @@ class Laws(Basics):
         site.plugins.delete(site.conf_of(kind, IPV4), container="web")  # without CNI_NETNS, at that
         assert site.state("web") == [[({"lo"}, set())], set(), []]
 
-    def test_P9_delete_works_when_the_namespace_is_gone(self, site: Wired, kind: str) -> None:
+    def test_P9_U3_delete_works_when_the_namespace_is_gone(self, site: Wired, kind: str) -> None:
         site.box("gone")
         conf = site.conf_of(kind, IPV4)
         site.add(conf, "gone")
@@ -265,7 +265,35 @@ class Laws(Basics):
         site.plugins.call("GC", conf["web"] | {"cni.dev/valid-attachments": []}).done()
         assert site.state("web", "db") == [[({"lo"}, set())] * 2, set(), []]
 
-    def test_P13_check_tolerates_what_later_plugins_have_recorded(self, site: Wired, kind: str) -> None:
+    def test_gc_leaves_who_has_come_to_have_the_namespace_of_one_that_is_gone(self, site: Wired, kind: str) -> None:
+        conf = site.conf_of(kind, IPV4)
+        site.box()
+        site.add(conf)
+        site.machine.run("ip", "netns", "del", "web")
+        site.box()
+        site.plugins.add(conf, "/run/netns/web", container="new")
+        valid = [{"containerID": "new", "ifname": "eth0"}]
+        site.plugins.call("GC", conf | {"cni.dev/valid-attachments": valid}).done()
+        assert site.machine.links("web") == {"lo", "eth0"}
+        assert (site.leases(), len([path for path in site.records() if kind in path.parts])) == ({"10.1.0.3"}, 1)
+        # Nor does a late DEL of the one that is gone hit it, though it names the same path.
+        site.delete(conf)
+        assert site.machine.links("web") == {"lo", "eth0"}
+        site.plugins.delete(conf, "/run/netns/web", container="new")
+        assert site.state("web") == [[({"lo"}, set())], set(), []]
+
+    def test_many_are_added_and_deleted_at_once(self, site: Wired, kind: str) -> None:
+        conf = site.conf_of(kind, IPV4)
+        boxes = {f"box{number}": site.box(f"box{number}") for number in range(6)}
+        calls = [site.plugins.start("ADD", conf, path, container=name) for name, path in boxes.items()]
+        given = [site.plugins.finish(call).result["ips"][0]["address"] for call in calls]
+        assert len(set(given)) == len(boxes)
+        calls = [site.plugins.start("DEL", conf, path, container=name) for name, path in boxes.items()]
+        for call in calls:
+            site.plugins.finish(call).done()
+        assert site.state(*boxes) == [[({"lo"}, set())] * len(boxes), set(), []]
+
+    def test_P13_U22_check_tolerates_what_later_plugins_have_recorded(self, site: Wired, kind: str) -> None:
         site.box()
         conf = site.conf_of(kind, IPV4)
         result = site.add(conf)
@@ -307,7 +335,7 @@ class Laws(Basics):
         site.delete(first)
         assert site.state("web") == [[({"lo"}, set())], set(), []]
 
-    def test_the_hardware_address_is_the_same_when_a_container_comes_back(self, site: Wired, kind: str) -> None:
+    def test_U17_the_hardware_address_is_the_same_when_a_container_comes_back(self, site: Wired, kind: str) -> None:
         site.box()
         conf = site.conf_of(kind, IPV4)
         first = site.add(conf)

@@ -17,10 +17,16 @@ pytestmark = pytest.mark.leaves(*FOLDERS)
 def test_containers_reach_each_other_and_the_network_behind_one_hardware_address(site: Wired) -> None:
     site.neighbour()
     conf = site.conf_of("ipvlan", IPV4, IPV6)
+    stale = ("lladdr", "02:42:00:00:00:09", "nud", "stale", "dev", "eth0")
+    for address in ("10.1.0.2", "fd00:1::2"):  # which the neighbour remembers of somebody else
+        site.machine.run("ip", "-n", "lan", "neigh", "replace", address, *stale)
     for name in ("web", "db"):
         site.box(name)
         (end,) = site.add(conf, name)["interfaces"]
         assert end["mac"] == site.link("eth0")["address"]
+    for address in ("10.1.0.2", "fd00:1::2"):
+        (known,) = site.machine.ip("neigh", "show", address, netns="lan")
+        assert known["lladdr"] == site.link("eth0")["address"]
     site.serve("lan", "10.1.0.1")
     assert site.reaches("web", "10.1.0.3") == "refused"
     assert site.reaches("web", "fd00:1::3") == "refused"

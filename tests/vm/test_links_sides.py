@@ -39,7 +39,7 @@ def test_an_attachment_is_what_the_result_says_and_reaches_the_neighbour(site: W
 
 
 @reference_fails("leaves the link of an ADD that IPAM fails", "p#29, p#560")
-def test_an_add_that_ipam_fails_leaves_nothing(site: Wired, kind: str) -> None:
+def test_U20_an_add_that_ipam_fails_leaves_nothing(site: Wired, kind: str) -> None:
     site.box()
     keys, said = faults(kind)["no address left"]
     assert said in site.call("ADD", site.conf_of(kind, IPV4, version="1.0.0") | keys).error["msg"]
@@ -47,7 +47,7 @@ def test_an_add_that_ipam_fails_leaves_nothing(site: Wired, kind: str) -> None:
 
 
 @reference_fails("looks for the parent in DEL, and keeps the address when it is gone", "p#953")
-def test_P9_delete_does_not_look_at_the_parent(site: Wired, kind: str) -> None:
+def test_P9_U21_delete_does_not_look_at_the_parent(site: Wired, kind: str) -> None:
     """vlan names it; ipvlan has it from the default route, which goes with it."""
     site.machine.run("ip", "route", "add", "default", "dev", "eth0")
     site.box()
