@@ -29,6 +29,7 @@ from cni_plugins.sdk.netlink import (
     string,
     text,
 )
+from cni_plugins.spec.names import LENT_SOCKET
 from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
@@ -50,7 +51,6 @@ NFT_MSG_DELSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 14
 NFTA_RULE_TABLE, NFTA_RULE_CHAIN = 1, 2
 ENOENT, EBUSY, EEXIST = 2, 16, 17
 
-LENT = "CNI_NFNL_FD"  # the variable in which a runtime names the socket that it lends
 GENERIC = Struct(">BBH")  # struct nfgenmsg: family, version, resource
 _FAMILY = {"inet": GENERIC.pack(NFPROTO_INET, 0, 0), "bridge": GENERIC.pack(NFPROTO_BRIDGE, 0, 0)}
 _INET = _FAMILY["inet"]
@@ -106,7 +106,7 @@ class Nftables:
     """
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
-        self._lent = (env or {}).get(LENT, "")
+        self._lent = (env or {}).get(LENT_SOCKET, "")
         self._socket: Netlink | None = None
 
     def __eq__(self, other: object) -> bool:
