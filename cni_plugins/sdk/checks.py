@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.main import Request
     from cni_plugins.sdk.netns import Namespace
     from cni_plugins.sdk.rtnl import Link
+    from cni_plugins.sdk.vlans import Vlans
     from cni_plugins.spec.result import Ip, Result, Route
 
 
@@ -41,15 +42,15 @@ def expected(request: Request) -> Result:
     return replace(result, ips=tuple(ip for ip in result.ips if ip.interface is None or ip.interface in ours))
 
 
-def link(namespace: Namespace, target: int | str, kind: str, result: Result) -> Link:
-    """The link of that name or index: there, of its kind, up, and with the hardware address that `result` names."""
+def link(namespace: Namespace, target: int | str, kind: str, result: Result, up: bool = True) -> Link:
+    """The link of that name or index: there, of its kind, `up`, and with the hardware address that `result` names."""
     where = f" in {namespace.path}" if namespace.path else ""
     found = namespace.rtnl.link(target)
     if found is None:
         raise fault(f"there is no link {target}{where}")
     if found.kind != kind:
         raise fault(f"{found.name}{where} is not a {kind}")
-    if not found.up:
+    if up and not found.up:
         raise fault(f"{found.name}{where} is down")
     for item in result.interfaces:
         if (item.name, item.sandbox) == (found.name, namespace.path) and item.mac and item.mac.lower() != found.mac:
@@ -57,14 +58,28 @@ def link(namespace: Namespace, target: int | str, kind: str, result: Result) -> 
     return found
 
 
-def port(link: Link, bridge: Link, end: Link, hairpin: bool) -> None:
-    """That `link` is a port of `bridge` over which frames pass, and the other end of `end`."""
+def port(
+    link: Link, bridge: Link, end: Link, hairpin: bool = False, isolated: bool = False, running: bool = True
+) -> None:
+    """That `link` is a port of `bridge`, in its modes, over which frames pass, and the other end of `end`."""
     if link.master != bridge.index or link.peer != end.index:
         raise fault(f"{end.name} is not connected to {bridge.name}")
-    if not link.running:
+    if running and not link.running:
         raise fault(f"{link.name}, a port of {bridge.name}, has no carrier")
     if hairpin and not link.hairpin:
         raise fault(f"{link.name}: hairpin mode is off")
+    if isolated and not link.isolated:
+        raise fault(f"{link.name} is not isolated from other ports")
+
+
+def vlans(host: Namespace, bridge: Link, port: Link, wanted: Vlans) -> None:
+    """That `port` is in the VLANs that it is to be in and in no other, and `bridge` heeds them."""
+    from cni_plugins.sdk.vlans import filtering, lacking  # for those who ask for some
+
+    if not filtering(bridge):
+        raise fault(f"{bridge.name} does not filter VLANs")
+    for problem in lacking(host.rtnl, port, wanted):
+        raise fault(problem)
 
 
 def addresses(namespace: Namespace, link: str, cidrs: Iterable[Cidr]) -> None:

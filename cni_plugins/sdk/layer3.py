@@ -67,20 +67,32 @@ def effective(routes: Iterable[Route], ips: Sequence[Ip]) -> Iterator[Route]:
 
 def configure(namespace: Namespace, link: str, ips: Sequence[Ip], routes: Sequence[Route]) -> list[Step]:
     """Give `link` its addresses and routes, and raise it. All of that is one batch."""
-    addresses = [AddAddress(namespace, link, ip.address) for ip in ips]
+    return [*prepare(namespace, link, ips), assign(namespace, link, ips, routes)]
+
+
+def assign(
+    namespace: Namespace,
+    link: str,
+    ips: Sequence[Ip],
+    routes: Sequence[Route],
+    address: type[AddAddress] = AddAddress,
+) -> Step:
+    """The batch of `configure`; `address` is the step that adds one."""
+    addresses = [address(namespace, link, ip.address) for ip in ips]
     ways = [AddRoute(namespace, link, route) for route in effective(routes, ips)]
-    together = Together(namespace, (*addresses, SetLink(namespace, link, up=True), *ways))
-    return [*prepare(namespace, link, ips), together]
+    return Together(namespace, (*addresses, SetLink(namespace, link, up=True), *ways))
 
 
-def prepare(namespace: Namespace, link: str, ips: Iterable[Ip]) -> list[Step]:
-    """What the kernel must know of `link` before it is given addresses: to announce them, and to allow IPv6."""
+def prepare(namespace: Namespace, link: str, ips: Iterable[Ip], detect: bool = False) -> list[Step]:
+    """What the kernel must know of `link` before it is given addresses: to announce them, to allow IPv6, and whether
+    to `detect` duplicates, without taking its own question for an answer."""
     here = (f"net/ipv4/conf/{link}/arp_notify", f"net/ipv6/conf/{link}/ndisc_notify")
     sysctls: list[Step] = [SetSysctl(namespace, key, "1", optional=True) for key in here]
     if 6 in families(ips):
-        # accept_dad is about the link-local address, which the kernel makes: ours are added with nodad.
+        # accept_dad is about the link-local address too, which the kernel makes; ours are added with nodad.
         wanted = {
-            f"{link}/accept_dad": "0",
+            f"{link}/accept_dad": "1" if detect else "0",
+            **({f"{link}/enhanced_dad": "1"} if detect else {}),
             f"{link}/disable_ipv6": "0",
             "lo/disable_ipv6": "0",
             f"{link}/keep_addr_on_down": "1",
@@ -98,6 +110,18 @@ def announce(namespace: Namespace, link: str, mac: str) -> Step:
     the address would else try that one for 10 seconds and more.
     """
     return SetLink(namespace, link, mac=mac)
+
+
+def in_the_way(wanted: Sequence[Cidr], there: Sequence[Cidr]) -> list[tuple[Cidr, Cidr]]:
+    """(address that is there, one that is wanted and missing) of all that cannot be side by side on a gateway's link:
+    of IPv4 there is no other one, of IPv6 none that overlaps."""
+    return [
+        (old, new)
+        for new in wanted
+        for old in there
+        if new not in there and old not in wanted and old.family == new.family
+        if old.family == 4 or old.address in new or new.address in old
+    ]
 
 
 def forwarding(namespace: Namespace, ips: Iterable[Ip]) -> list[Step]:

@@ -89,7 +89,7 @@ class Together(Step):
 
 @record
 class AddBridge(LinkStep):
-    """A bridge, up. Its own hardware address is given, so that it does not follow its ports' as they come and go."""
+    """A bridge, down. Its own hardware address is given, so that it does not follow its ports' as they come and go."""
 
     namespace: Namespace
     name: str
@@ -97,10 +97,10 @@ class AddBridge(LinkStep):
     mtu: int = 0
 
     def describe(self) -> str:
-        return self.namespace.command(f"link add {quoted(self.name)} up address {self.mac}{_mtu(self.mtu)} type bridge")
+        return self.namespace.command(f"link add {quoted(self.name)} address {self.mac}{_mtu(self.mtu)} type bridge")
 
     def messages(self) -> list[Message]:
-        return [rtmsg.link_add(self.name, "bridge", mac=self.mac, mtu=self.mtu, up=True)]
+        return [rtmsg.link_add(self.name, "bridge", mac=self.mac, mtu=self.mtu)]
 
     def opposite(self) -> list[Message]:
         """Unless another container has been connected to it meanwhile."""
@@ -125,7 +125,8 @@ class AddVeth(LinkStep):
         mtu = _mtu(self.mtu)
         ours = f"link add {quoted(self.name)} up address {self.mac}{mtu}"
         ours += f" master {quoted(self.master)}" if self.master else ""
-        theirs = f"peer name {quoted(self.peer)} address {self.peer_mac}{mtu} netns {self.peer_namespace.name}"
+        theirs = f"peer name {quoted(self.peer)} address {self.peer_mac}{mtu}"
+        theirs += f" netns {self.peer_namespace.name}" if self.peer_namespace != self.namespace else ""
         return self.namespace.command(f"{ours} type veth {theirs}")
 
     def messages(self) -> list[Message]:
@@ -189,17 +190,21 @@ class SetLink(LinkStep):
 
 @record
 class SetPort(LinkStep):
-    """Whether a bridge sends back out of this port what came in by it."""
+    """Whether a bridge sends back out of this port what came in by it, and whether it passes nothing between this and
+    other isolated ones. What is None stays as it is."""
 
     namespace: Namespace
     name: str
-    hairpin: bool
+    hairpin: bool | None = None
+    isolated: bool | None = None
 
     def describe(self) -> str:
-        return self.namespace.command(f"link set {quoted(self.name)} type bridge_slave hairpin {_on(self.hairpin)}")
+        words = "" if self.hairpin is None else f" hairpin {_on(self.hairpin)}"
+        words += "" if self.isolated is None else f" isolated {_on(self.isolated)}"
+        return self.namespace.command(f"link set {quoted(self.name)} type bridge_slave{words}")
 
     def messages(self) -> list[Message]:
-        return [rtmsg.port_set(self.name, hairpin=self.hairpin)]
+        return [rtmsg.port_set(self.name, hairpin=self.hairpin, isolated=self.isolated)]
 
 
 @record

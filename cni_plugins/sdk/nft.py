@@ -34,15 +34,16 @@ class Chain:
 
 @record
 class Table:
-    """A table of family inet: sets and maps as nft(8) writes them, then chains."""
+    """A table: sets and maps as nft(8) writes them, then chains."""
 
     name: str
     sets: tuple[str, ...]
     chains: tuple[Chain, ...]
+    family: str = "inet"
 
     def __str__(self) -> str:
         inner = "".join(f"\t{item}\n" for item in (*self.sets, *self.chains))
-        return f"create table inet {self.name}\ntable inet {self.name} {{\n{inner}}}\n"
+        return f"create table {self.family} {self.name}\ntable {self.family} {self.name} {{\n{inner}}}\n"
 
     def commit(self, nftables: Nftables, *changes: Change, restore: Callable[[], Iterable[Change]] = tuple) -> None:
         """Make all `changes` or none; where the table is missing, it is made first.
@@ -61,9 +62,11 @@ class Table:
         except Refused as refused:
             if not refused.ruleset_missing:
                 raise
-            hint = f"is it a remainder of something else? nft delete table inet {self.name}"
+            hint = f"is it a remainder of something else? nft delete table {self.family} {self.name}"
             problem = problem or str(refused)
-            raise CniError(PLUGIN_SPECIFIC, f"cannot make nftables table inet {self.name}: {problem}", hint) from None
+            raise CniError(
+                PLUGIN_SPECIFIC, f"cannot make nftables table {self.family} {self.name}: {problem}", hint
+            ) from None
 
     def make(self, nftables: Nftables, restore: Callable[[], Iterable[Change]]) -> str:
         """Make the table, and put into it what `restore` gives; what nft complained of. Raises OSError, CniError."""
@@ -74,7 +77,7 @@ class Table:
 
     def complete(self, nftables: Nftables) -> bool:
         """Whether it has all of its rules (`nft flush table` takes them and leaves the sets)."""
-        found = nftables.rules(self.name)
+        found = nftables.rules(self.name, self.family)
         return all(found.count(chain.name) >= len(chain.rules) for chain in self.chains)
 
 

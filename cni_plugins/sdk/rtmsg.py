@@ -47,6 +47,7 @@ RTN_UNICAST, RTN_LOCAL = 1, 2
 RTPROT_BOOT = 3  # what `ip route add` writes
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RT_TABLE_MAIN = 254
+RTNH_F_ONLINK = 4
 VETH_INFO_PEER = 1
 
 IFINFO = Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, which flags change
@@ -72,6 +73,7 @@ class LinkRoute:
     advmss: int = 0
     source: Address | None = None
     protocol: int = RTPROT_BOOT  # who made it
+    onlink: bool = False  # the gateway is taken for a neighbour, whatever the other routes say
 
 
 # --- links ----------------------------------------------------------------------------------------------------------
@@ -193,13 +195,13 @@ def _address_message(kind: int, flags: int, index: int, cidr: Cidr, properties: 
     return Message(kind, flags, body + (u32(IFA_FLAGS, properties) if properties > 0xFF else b""))
 
 
-def address_add(index: int, cidr: Cidr, connected: bool = True) -> Message:
+def address_add(index: int, cidr: Cidr, connected: bool = True, detect: bool = False) -> Message:
     """`ip addr add CIDR brd + dev …` (IPv4), `ip addr add CIDR dev … nodad` (IPv6).
 
-    Duplicate address detection would hold the address back for a second, on a link whose other end is ours. One that
-    is not `connected` (`noprefixroute`) brings no route to its subnet.
+    Duplicate address detection would hold the address back for a second, on a link whose other end is ours: it is left
+    out unless `detect` asks for it. One that is not `connected` (`noprefixroute`) brings no route to its subnet.
     """
-    properties = (IFA_F_NODAD if cidr.family == 6 else 0) | (0 if connected else IFA_F_NOPREFIXROUTE)
+    properties = (IFA_F_NODAD if cidr.family == 6 and not detect else 0) | (0 if connected else IFA_F_NOPREFIXROUTE)
     message = _address_message(RTM_NEWADDR, _CREATE, index, cidr, properties)
     if cidr.family == 6 or cidr.length > 30:  # prefixes of 31 and 32 bits have no broadcast address (RFC 3021)
         return message
@@ -214,7 +216,8 @@ def _route_message(kind: int, flags: int, route: LinkRoute) -> Message:
     table = route.table if route.table < 256 else 0  # the old field has 8 bits; the attribute counts
     metrics = b"".join(u32(key, value) for key, value in ((RTAX_MTU, route.mtu), (RTAX_ADVMSS, route.advmss)) if value)
     dst = route.dst.network
-    body = RTMSG.pack(dst.address.af, dst.length, 0, 0, table, route.protocol, route.scope, RTN_UNICAST, 0)
+    hop = RTNH_F_ONLINK if route.onlink else 0
+    body = RTMSG.pack(dst.address.af, dst.length, 0, 0, table, route.protocol, route.scope, RTN_UNICAST, hop)
     body += attribute(RTA_DST, dst.address.packed) if dst.length else b""
     body += attribute(RTA_GATEWAY, route.gw.packed) if route.gw else b""
     body += u32(RTA_OIF, route.index) + u32(RTA_TABLE, route.table)

@@ -30,6 +30,7 @@ from cni_plugins.sdk.rtmsg import (
     IFF_UP,
     IFINFO,
     IFLA_ADDRESS,
+    IFLA_BRPORT_ISOLATED,
     IFLA_BRPORT_MODE,
     IFLA_IFALIAS,
     IFLA_IFNAME,
@@ -55,6 +56,7 @@ from cni_plugins.sdk.rtmsg import (
     RTAX_MTU,
     RTMSG,
     RTN_LOCAL,
+    RTNH_F_ONLINK,
     LinkRoute,
     addresses_dump,
     link_get,
@@ -115,6 +117,10 @@ class Link:
     def hairpin(self) -> bool:
         return bool(integer(attributes(self.port).get(IFLA_BRPORT_MODE)))
 
+    @property
+    def isolated(self) -> bool:
+        return bool(integer(attributes(self.port).get(IFLA_BRPORT_ISOLATED)))
+
 
 @record
 class LinkAddress:
@@ -165,7 +171,7 @@ def read_address(message: Message) -> LinkAddress:
 
 def read_routes(message: Message) -> Iterator[LinkRoute]:
     """The route that a message tells of; of one with several next hops, a route for each."""
-    family, length, _src, _tos, table, protocol, scope, _type, _flags = RTMSG.unpack_from(message.body)
+    family, length, _src, _tos, table, protocol, scope, _type, hop = RTMSG.unpack_from(message.body)
     found = attributes(message.body, RTMSG.size)
     metrics = attributes(found.get(RTA_METRICS, b""))
     source = found.get(RTA_PREFSRC)
@@ -181,6 +187,7 @@ def read_routes(message: Message) -> Iterator[LinkRoute]:
             integer(metrics.get(RTAX_ADVMSS)),
             _address(source) if source else None,
             protocol,
+            bool(hop & RTNH_F_ONLINK),
         )
 
 

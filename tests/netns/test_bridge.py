@@ -365,8 +365,9 @@ def test_the_go_plugin_and_ours_take_down_what_the_other_made(site: Site, ours_f
 @pytest.mark.parametrize(
     ("keys", "code", "said"),
     [
-        ({"vlan": 100}, 2, "vlan: 100 is not supported"),
-        ({"macspoofchk": True}, 2, "macspoofchk: true is not supported"),
+        ({"vlan": 4095}, 7, "vlan: expected an integer from 0 to 4094, got 4095"),
+        ({"isGatway": True}, 7, "isGatway: unknown key"),
+        ({"disableContainerInterface": True}, 7, "disableContainerInterface and ipam cannot be together"),
         ({"ipMasqBackend": "iptables"}, 2, 'ipMasqBackend: "iptables" is not supported'),
         ({"mtu": "1400"}, 7, 'mtu: expected an integer, got "1400"'),
         ({"hairpinMode": True, "promiscMode": True}, 7, "hairpinMode and promiscMode cannot both be true"),

@@ -155,5 +155,6 @@ def test_P16_P17_status_is_the_ipams_and_the_configurations(site: Site) -> None:
     site.box()
     site.add(full)
     assert site.plugins.call("STATUS", full).error["code"] == 50
-    assert site.plugins.call("STATUS", site.conf(IPV4, vlan=7)).error["code"] == 2
+    assert site.plugins.call("STATUS", site.conf(IPV4, vlan=-7)).error["code"] == 7
+    assert site.plugins.call("STATUS", site.conf(bridge="lo")).error["code"] == 50
     site.delete(full)

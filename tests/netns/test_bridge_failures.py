@@ -46,7 +46,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         ipam(routes=[{"dst": "10.9.0.0/16"}, {"dst": "10.9.0.0/16"}]),
         "route add 10.9.0.0/16 via 10.1.0.1 dev eth0: File exists",
     ),
-    "an MTU that no link has": ({"mtu": 12}, "link add cni0 up address "),
+    "an MTU that no link has": ({"mtu": 12}, "link add cni0 address "),
     "a bridge's name that is taken": ({"bridge": "lo"}, "lo exists and is not a bridge"),
 }
 

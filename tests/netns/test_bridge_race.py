@@ -18,6 +18,8 @@ from cni_plugins.spec.ip import parse_cidr
 from cni_plugins.spec.result import Ip, Result
 from cni_plugins.spec.steps import Plan
 
+pytestmark = pytest.mark.leaves("directory /run/cni*")  # where the locks lie
+
 ETH_P_ALL = 0x0003
 NEIGHBOUR_ADVERTISEMENT = b"\x88"  # RFC 4861, 4.4
 

@@ -75,6 +75,7 @@ class Place:
         )
         return [
             self.bridge(mtu=1450),
+            SetLink(self.host, "br0", up=True),
             Together(self.host, first),
             AddSharedAddress(self.host, "br0", parse_cidr("10.1.0.1/24"), "v0"),
             SetLink(self.host, "br0", promisc=True),
@@ -141,7 +142,7 @@ def test_pyroute2_sees_the_pair_as_it_was_meant(place: Place) -> None:
     with IPRoute(netns="host") as host, IPRoute(netns="box") as inside:
         bridge, port = host.get_links(ifname="br0")[0], host.get_links(ifname="v0")[0]
         end = inside.get_links(ifname="eth0")[0]
-    assert (bridge.get("state"), bridge.get("address")) == ("up", BRIDGE_MAC)
+    assert (bridge.get("state"), bridge.get("address")) == ("down", BRIDGE_MAC)
     assert (port.get("state"), port.get("address"), port.get("mtu")) == ("up", PORT_MAC, 1400)
     assert port.get("master") == bridge["index"]
     assert (end.get("state"), end.get("address"), end.get("mtu")) == ("down", MAC, 1400)
@@ -200,7 +201,7 @@ def test_a_refusal_names_the_command_and_keeps_the_kernels_words(place: Place) -
     with pytest.raises(NetlinkError) as caught:
         Plan().do(place.bridge(), place.bridge())
     assert caught.value.errno == EEXIST
-    assert str(caught.value) == f"ip -n host link add br0 up address {BRIDGE_MAC} type bridge: File exists"
+    assert str(caught.value) == f"ip -n host link add br0 address {BRIDGE_MAC} type bridge: File exists"
 
 
 def test_of_a_batch_with_a_refusal_nothing_is_left(place: Place) -> None:

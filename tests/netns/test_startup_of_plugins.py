@@ -49,7 +49,7 @@ OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "win-bridge", "win-overlay")
 
 # Our own modules, for ADD and for DEL.
 OURS = {
-    "bridge": (46, 44),
+    "bridge": (48, 46),
     "firewall": (32, 28),
     "host-local": (24, 24),
     "loopback": (23, 23),

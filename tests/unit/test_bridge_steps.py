@@ -13,6 +13,7 @@ from cni_plugins.sdk.main import Request
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.rtnl import Link
 from cni_plugins.sdk.sysctl import SetSysctl
+from cni_plugins.sdk.vlans import Vlans
 from cni_plugins.spec.config import View
 from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, UNSUPPORTED_FIELD, CniError
 from cni_plugins.spec.ip import parse_address, parse_cidr
@@ -101,36 +102,70 @@ def test_a_wrong_value_is_named_with_its_path(conf: dict[str, Any], said: str) -
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("conf", "said"),
     [
-        ("vlan", 100),
-        ("vlan", "100"),
-        ("vlan", False),
-        ("vlanTrunk", [{"id": 101}]),
-        ("macspoofchk", True),
-        ("portIsolation", True),
-        ("enabledad", True),
-        ("disableContainerInterface", True),
-        ("ipMasqBackend", "iptables"),
+        ({"vlan": "100"}, "vlan: expected an integer"),
+        ({"vlan": False}, "vlan: expected an integer"),
+        ({"vlan": -100}, "vlan: expected an integer from 0 to 4094"),
+        ({"vlan": 5000}, "vlan: expected an integer from 0 to 4094"),
+        ({"vlanTrunk": {}}, "vlanTrunk: expected a list"),
+        ({"vlanTrunk": [101]}, "vlanTrunk[0]: expected an object"),
+        ({"vlanTrunk": [{"id": 1}, {}]}, "vlanTrunk[1]: names no VLAN"),
+        ({"vlanTrunk": [{"id": 0}]}, "vlanTrunk[0].id: expected an integer from 1 to 4094"),
+        ({"vlanTrunk": [{"id": 4095}]}, "vlanTrunk[0].id: expected an integer from 1 to 4094"),
+        ({"vlanTrunk": [{"minID": 5}]}, "vlanTrunk[0]: minID stands alone"),
+        ({"vlanTrunk": [{"maxID": 5}]}, "vlanTrunk[0]: maxID stands alone"),
+        ({"vlanTrunk": [{"minID": 0, "maxID": 5}]}, "vlanTrunk[0].minID: expected an integer from 1 to 4094"),
+        ({"vlanTrunk": [{"minID": 5, "maxID": 4095}]}, "vlanTrunk[0].maxID: expected an integer from 1 to 4094"),
+        ({"vlanTrunk": [{"minID": 9, "maxID": 5}]}, "vlanTrunk[0]: minID 9 is greater than maxID 5"),
+        ({"preserveDefaultVlan": 1}, "preserveDefaultVlan: expected true or false"),
+        ({"macspoofchk": "on"}, "macspoofchk: expected true or false"),
+        ({"isGatway": True}, "isGatway: unknown key"),
+        ({"ipam": {"type": "host-local"}, "disableContainerInterface": True}, "disableContainerInterface and ipam"),
+        (
+            {"ipam": {"type": "static"}, "isGateway": True, "vlan": 4094, "bridge": "a-long-name"},
+            "bridge: 'a-long-name.4094', the gateway's name on this VLAN, is longer",
+        ),
     ],
 )
-def test_a_key_that_is_not_served_is_refused_and_named(key: str, value: object) -> None:
+def test_a_mistake_about_vlans_and_ports_is_named_with_its_path(conf: dict[str, Any], said: str) -> None:
     with pytest.raises(CniError) as caught:
-        configured({key: value})
+        configured(conf)
+    assert caught.value.code == INVALID_CONFIG
+    assert caught.value.msg.startswith(said)
+
+
+def test_a_backend_that_is_not_served_is_refused_and_named() -> None:
+    with pytest.raises(CniError) as caught:
+        configured({"ipMasqBackend": "iptables"})
     assert caught.value.code == UNSUPPORTED_FIELD
-    assert caught.value.msg.startswith(f"{key}: ")
+    assert caught.value.msg.startswith("ipMasqBackend: ")
 
 
 @pytest.mark.parametrize(
     "conf",
     [
         {"vlan": 0, "vlanTrunk": [], "macspoofchk": False, "portIsolation": False, "enabledad": False},
-        {"disableContainerInterface": False, "preserveDefaultVlan": True},
-        {"vlan": None, "preserveDefaultVlan": False},
+        {"disableContainerInterface": False, "preserveDefaultVlan": False},
+        {"vlan": None, "vlanTrunk": None},
     ],
 )
 def test_keys_that_ask_for_nothing_are_no_trouble(conf: dict[str, Any]) -> None:
     assert configured(conf) == Config()
+
+
+@pytest.mark.parametrize(
+    ("conf", "vlans"),
+    [
+        ({"vlan": 100}, Vlans(100)),
+        ({"vlanTrunk": [{"id": 101}]}, Vlans(0, ((101, 101),))),
+        ({"vlanTrunk": [{"minID": 200, "maxID": 210}, {"id": 5}]}, Vlans(0, ((200, 210), (5, 5)))),
+        ({"vlanTrunk": [{"id": 5, "minID": 7, "maxID": 7}]}, Vlans(0, ((5, 5), (7, 7)))),
+        ({"vlan": 3, "vlanTrunk": [{"id": 4}], "preserveDefaultVlan": True}, Vlans(3, ((4, 4),), True)),
+    ],
+)
+def test_vlans_are_read(conf: dict[str, Any], vlans: Vlans) -> None:
+    assert configured(conf).vlans == vlans
 
 
 def test_a_hardware_address_is_taken_from_the_strongest_place() -> None:
@@ -156,8 +191,10 @@ def test_the_commands_are_those_that_a_person_would_type(monkeypatch: pytest.Mon
     )
     config = Config(default_gateway=True, gateway=True, layer3=True, mtu=1400, hairpin=True)
     assert commands([*before(config, ENDS, Found()), *after(config, ENDS, Found(), given)]) == [
-        "ip link add cni0 up address 4e:b0:20:81:f9:b4 mtu 1400 type bridge",
+        "ip link add cni0 address 4e:b0:20:81:f9:b4 mtu 1400 type bridge",
         "sysctl -w net/ipv6/conf/cni0/accept_ra=0",
+        "sysctl -w net/ipv6/conf/cni0/accept_dad=0",
+        "ip link set cni0 up",
         "ip link add veth0a1b2c3d up address 02:00:00:00:00:01 mtu 1400 master cni0 "
         "type veth peer name eth0 address 02:00:00:00:00:02 mtu 1400 netns web",
         "ip link set veth0a1b2c3d alias 'cni net web eth0'",
@@ -212,6 +249,55 @@ def test_the_bridges_hardware_address_is_given_and_follows_from_its_name() -> No
         assert isinstance(made, AddBridge)
         macs.add(made.mac)
     assert len(macs) == 2
+
+
+def test_a_port_of_vlans_is_told_so_and_its_bridge_too() -> None:
+    config = Config(vlans=Vlans(100, ((101, 101), (200, 210))), isolated=True)
+    port = f"dev {ENDS.port}"
+    lines = commands(before(config, ENDS, Found()))
+    assert "ip link set cni0 type bridge vlan_filtering 1" in lines
+    assert lines.index("ip link set cni0 type bridge vlan_filtering 1") < lines.index("ip link set cni0 up")
+    assert f"ip link set {ENDS.port} type bridge_slave isolated on" in lines
+    assert [line for line in lines if line.startswith("bridge")] == [
+        f"bridge vlan del {port} vid 1-4094",
+        f"bridge vlan add {port} vid 101",
+        f"bridge vlan add {port} vid 200-210",
+        f"bridge vlan add {port} vid 100 pvid untagged",
+    ]
+
+
+def test_a_trunk_alone_has_vlan_1_without_a_tag_and_a_default_may_stay() -> None:
+    config = Config(vlans=Vlans(0, ((7, 7),), keep_default=True))
+    assert [line for line in commands(before(config, ENDS, Found())) if line.startswith("bridge")] == [
+        f"bridge vlan add dev {ENDS.port} vid 7",
+        f"bridge vlan add dev {ENDS.port} vid 1 pvid untagged",
+    ]
+
+
+def test_a_bridge_of_somebody_elses_is_not_made_to_filter_vlans() -> None:
+    with pytest.raises(CniError, match="cni0 does not filter VLANs, and it was not made by this plugin") as caught:
+        before(Config(vlans=Vlans(7)), ENDS, Found(THERE))
+    assert "ip link set cni0 type bridge vlan_filtering 1" in caught.value.details
+    ours = Link(7, "cni0", "bridge", flags=1, mac=naming.derived_mac("bridge", "cni0"))
+    assert commands(before(Config(vlans=Vlans(7)), ENDS, Found(ours)))[0].endswith("type bridge vlan_filtering 1")
+
+
+def test_detection_of_duplicates_asks_when_frames_pass_and_waits_for_the_answer() -> None:
+    given = Result(ips=(ip("10.1.0.2/24"), ip("fd00:1::2/64")))
+    lines = commands(after(Config(layer3=True, detect=True), ENDS, Found(), given))
+    inside = "ip netns exec web sysctl -w net/ipv6/conf/eth0/"
+    assert {f"{inside}accept_dad=1", f"{inside}enhanced_dad=1"} <= set(lines)
+    assert lines[-5:] == [
+        f"until ip link show dev {ENDS.port} | grep -q 'state UP'; do sleep 0.02; done",
+        "ip -n web addr add 10.1.0.2/24 dev eth0 brd +",
+        "ip -n web addr add fd00:1::2/64 dev eth0",
+        "ip -n web link set eth0 up",
+        "while ip -n web -6 addr show dev eth0 tentative | grep -q inet6; do sleep 0.1; done",
+    ]
+
+
+def test_an_interface_that_is_to_stay_down_is_not_raised() -> None:
+    assert after(Config(disabled=True), ENDS, Found(), Result()) == []
 
 
 def test_a_link_of_the_bridges_name_that_is_none_is_an_error() -> None:
