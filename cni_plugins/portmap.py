@@ -147,8 +147,10 @@ def check(request: Request) -> None:
 
 
 def gc(request: Request) -> None:
+    from cni_plugins.sdk import unrecorded  # for GC alone
+
     with Nftables(request.env) as nftables:
-        publish.collect(nftables, request.network, valid_attachments(request.conf))
+        unrecorded.collect(nftables, request.network, valid_attachments(request.conf))
 
 
 def status(request: Request) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from cni_plugins.sdk.elements import Stored
     from cni_plugins.sdk.terms import Terms
 
 TABLE = Table(
@@ -240,6 +239,11 @@ def of_container(text: str, container_id: str) -> bool:
     return text.split(" ")[1:2] == [_short(container_id, 64)]
 
 
+def of_network(text: str, network: str) -> bool:
+    """Whether a comment is that of one of the network's attachments."""
+    return text.split(" ")[:1] == [_short(network, 40)]
+
+
 def holder(text: str) -> str:
     """Whom a comment names, in words."""
     words = text.split(" ")
@@ -249,38 +253,6 @@ def holder(text: str) -> str:
 def _short(word: str, longest: int) -> str:
     """nft refuses to read back a comment of more than 128 bytes."""
     return word if len(word) <= longest else "#" + digest(word, size=16).hex()
-
-
-# --- what the kernel lists, where no record tells ---------------------------------------------------------------------
-
-OWN_SETS = tuple(
-    f"{name}{family}"
-    for family in (4, 6)
-    for name in ("any", "host", "terms", "host_terms", "masq_all", "snat", "not_by_loopback")
-    if (name, family) != ("not_by_loopback", 6)
-)
-
-
-def listed(name: str, stored: Stored) -> Element:
-    """What is held in one of OWN_SETS, as an element that can be deleted."""
-    key, value = ((Field(packed.hex(), packed, packed),) if packed else () for packed in (stored.key, stored.value))
-    return Element(TABLE.name, name, key, value, stored.comment, False, stored.jump)
-
-
-def udp_target(element: Element) -> tuple[Address, int] | None:
-    """Where a listed element leads UDP packets, and from which port of the host; None for all else."""
-    if not element.value:
-        return None
-    key, value = element.key[0].first, element.value[0].first  # … protocol . port, address . port, 4 bytes each
-    if key[-8] != elements.PROTOCOLS["udp"]:
-        return None
-    packed = value[:-4]
-    return Address(4 if len(packed) == 4 else 6, int.from_bytes(packed, "big")), int.from_bytes(key[-4:-2], "big")
-
-
-def of_network(text: str, network: str) -> bool:
-    """Whether a comment is that of an attachment of the network."""
-    return text.split(" ")[:1] == [_short(network, 40)]
 
 
 # --- as JSON: the capability's own shape, and an attachment's record --------------------------------------------------

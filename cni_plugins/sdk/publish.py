@@ -1,4 +1,4 @@
-"""Publishing an attachment's ports, and taking them back: the steps, the check and the collection for GC.
+"""Publishing an attachment's ports, and taking them back: the steps and the check. For GC there is `unrecorded`.
 
 Whose an element is stands in its comment, and what the attachment publishes in a record, so DEL needs neither result
 nor namespace, lists nothing, and leaves alone what somebody else has put in the same place since. A port that another
@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.sdk import garbage
 from cni_plugins.sdk.main import warn
 from cni_plugins.sdk.nfnl import EBUSY, EEXIST, Change, Nftables, Refused
 from cni_plugins.sdk.nft import run_nft
 from cni_plugins.sdk.ports import (
-    OWN_SETS,
     TABLE,
     Mapping,
     Publication,
     comment,
     from_json,
     holder,
-    listed,
     of_container,
-    of_network,
     to_json,
-    udp_target,
 )
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
 from cni_plugins.sdk.shares import Shares
@@ -38,16 +33,16 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from cni_plugins.sdk.conntrack import Flow
     from cni_plugins.sdk.elements import Element
     from cni_plugins.sdk.netns import Namespace
     from cni_plugins.sdk.terms import Terms
     from cni_plugins.spec.ip import Address
 
 SUBNETS = Subnets("portmap", TABLE.name, inside=2)
-_CHAINS = Shares("portmap", "terms")  # who publishes under which terms
+SINGLE = Shares("portmap", "single-addresses")  # who publishes a port at one address of the host, by port
+CHAINS = Shares("portmap", "terms")  # who publishes under which terms
 
 _FLUSHED = "somebody has flushed it; connect the container anew"
 _CHOOSE = "choose another host port"
@@ -68,17 +63,20 @@ class Publish(Step):
         return [Change("create", element) for element in self.publication.elements()]
 
     def apply(self) -> None:
-        self.undo()  # what an ADD without its DEL may have left
         wanted = self.publication
+        records = AttachmentRecords("portmap", wanted.network)
+        if os.path.lexists(records.path(wanted.owner)):
+            hint = "it must be deleted before it is added again"
+            raise CniError(PLUGIN_SPECIFIC, f"{wanted.owner} of network {wanted.network} publishes ports already", hint)
         try:
             # The record first: a crash leaves nothing that it does not account for.
-            AttachmentRecords("portmap", wanted.network).save(wanted.owner, to_json(wanted))
+            records.save(wanted.owner, to_json(wanted))
             for thing in _single_addresses(wanted):
-                _SINGLE.join(thing, wanted.network, wanted.owner)
+                SINGLE.join(thing, wanted.network, wanted.owner)
             with SUBNETS.locked():
                 SUBNETS.join(wanted.subnets, wanted.network, wanted.owner)
                 for terms in wanted.terms:
-                    _CHAINS.join(terms.chain, wanted.network, wanted.owner)
+                    CHAINS.join(terms.chain, wanted.network, wanted.owner)
                 self._make_chains()
                 self._add()
             _refuse_shadows(self.nftables, wanted)
@@ -151,10 +149,10 @@ class Unpublish(Step):
     owner: Owner
 
     def describe(self) -> str:
-        return f"nft delete element inet {TABLE.name} …  # all with comment {self._comment!r}"
+        return f"nft delete element inet {TABLE.name} …  # all with comment {self.comment!r}"
 
     @property
-    def _comment(self) -> str:
+    def comment(self) -> str:
         return comment(self.network, self.owner.container_id, self.owner.ifname)
 
     def apply(self) -> None:
@@ -163,43 +161,34 @@ class Unpublish(Step):
             return
         publication = _load(records, self.network, self.owner)
         if publication is None:
-            self.sweep()
+            from cni_plugins.sdk import unrecorded  # as good as never
+
+            unrecorded.sweep(self)
         else:
             self._take_back(publication)
-            records.delete(self.owner)
+        records.delete(self.owner)
 
     def _take_back(self, publication: Publication) -> None:
         with SUBNETS.locked():
             unused = SUBNETS.leave(publication.subnets, self.network, self.owner)
             removals = SUBNETS.removals(self.nftables, unused)
             self.nftables.commit(*self._deletions(publication.elements()), *removals)
-            self._leave_chains(terms.chain for terms in publication.terms)
+            self.leave_chains(terms.chain for terms in publication.terms)
         for thing in _single_addresses(publication):
-            _SINGLE.leave(thing, self.network, self.owner)
+            SINGLE.leave(thing, self.network, self.owner)
         udp = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
-        _forget_flows(self.nftables, {(target.address, mapping.host_port) for mapping, target in udp})
+        forget_flows(self.nftables, {(target.address, mapping.host_port) for mapping, target in udp})
 
-    def sweep(self) -> None:
-        """The same without a record: by the elements' comments, all of which are read, so its cost grows with the
-        host."""
-        with SUBNETS.locked():
-            unused = SUBNETS.leave(SUBNETS.used(), self.network, self.owner)
-            removals = SUBNETS.removals(self.nftables, unused)
-            _remove_listed(self.nftables, lambda comment: comment == self._comment, *removals)
-            self._leave_chains(_CHAINS.things())
-        for thing in _SINGLE.things():
-            _SINGLE.leave(thing, self.network, self.owner)
-        AttachmentRecords("portmap", self.network).delete(self.owner)
-
-    def _leave_chains(self, chains: Iterable[str]) -> None:
+    def leave_chains(self, chains: Iterable[str]) -> None:
+        """Those that nobody else uses go, too. To be called under the lock of SUBNETS."""
         for chain in chains:
-            if _CHAINS.leave(chain, self.network, self.owner) and chain in self.nftables.rules(TABLE.name):
+            if CHAINS.leave(chain, self.network, self.owner) and chain in self.nftables.rules(TABLE.name):
                 _remove_chain(chain)
 
     def _deletions(self, elements: list[Element]) -> Iterator[Change]:
         """What takes away those of `elements` that bear our comment."""
         for element, stored in zip(elements, self.nftables.lookup(*elements), strict=True):
-            if stored is not None and stored.comment == self._comment:
+            if stored is not None and stored.comment == self.comment:
                 yield Change("delete", element)
 
 
@@ -228,7 +217,9 @@ class ForgetFlows(Step):
         from cni_plugins.sdk import conntrack  # for UDP alone
 
         flows = conntrack.udp_flows(self.nftables.netlink, family, {item.host_port for item in mappings})
-        stray = [flow for flow in flows if any(_concerns(flow, item) for item in mappings)]
+        anywhere = {item.host_port for item in mappings if item.only_at is None}
+        at_one = {(item.only_at, item.host_port) for item in mappings}
+        stray = [flow for flow in flows if flow.port in anywhere or (flow.dst, flow.port) in at_one]
         local = {dst for dst in {flow.dst for flow in stray} if (way := self.host.rtnl.way_to(dst)) and way.local}
         conntrack.forget(self.nftables.netlink, [flow for flow in stray if flow.dst in local])
 
@@ -250,31 +241,6 @@ def check(nftables: Nftables, publication: Publication) -> None:
     rules = nftables.rules(TABLE.name) if publication.terms else []
     if any(rules.count(terms.chain) < len(terms.rules) for terms in publication.terms) or not TABLE.complete(nftables):
         raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
-
-
-def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
-    """GC: take back what the attachments of `network` publish that are not `valid`. Raises the first failure.
-
-    Also what no record tells of: whoever emptied /run/cni has left it.
-    """
-    recorded = set(AttachmentRecords("portmap", network).owners())
-    noted = SUBNETS.owners(network) | _SINGLE.owners(network) | _CHAINS.owners(network)
-
-    def release(owner: Owner) -> None:
-        step = Unpublish(nftables, network, owner)
-        return step.apply() if owner in recorded else step.sweep()
-
-    garbage.collect(recorded | noted, valid, release)
-    alive = {comment(network, owner.container_id, owner.ifname) for owner in valid}
-    _remove_listed(nftables, lambda text: of_network(text, network) and text not in alive)
-
-
-def _remove_listed(nftables: Nftables, whose: Callable[[str], bool], *removals: Change) -> None:
-    """Delete every element with such a comment, and `removals` beside them."""
-    held = [listed(name, stored) for name in OWN_SETS for stored in nftables.elements(TABLE.name, name)]
-    ours = [element for element in held if whose(element.comment)]
-    nftables.commit(*(Change("delete", element) for element in ours), *removals)
-    _forget_flows(nftables, {target for target in map(udp_target, ours) if target is not None})
 
 
 def publications() -> Iterator[Publication]:
@@ -326,8 +292,6 @@ def _remove_chain(chain: str) -> None:
 
 # --- conflicts --------------------------------------------------------------------------------------------------------
 
-_SINGLE = Shares("portmap", "single-addresses")  # who publishes a port at one address of the host, by port
-
 
 def _thing(mapping: Mapping, family: int) -> str:
     return f"{mapping.protocol}-{mapping.host_port}-ipv{family}"
@@ -354,7 +318,7 @@ def _refuse_shadows(nftables: Nftables, publication: Publication) -> None:
 
 
 def _refuse_single(mapping: Mapping, family: int, publication: Publication) -> None:
-    for network, owner in _SINGLE.users(_thing(mapping, family)):
+    for network, owner in SINGLE.users(_thing(mapping, family)):
         if owner.container_id != publication.container_id:
             who = f"container {owner.container_id} (network {network}, {owner.ifname})"
             raise CniError(PLUGIN_SPECIFIC, f"{mapping} is taken by {who} at one of this host's addresses", _CHOOSE)
@@ -374,11 +338,7 @@ def _taken(element: Element, comment: str) -> CniError:
 # --- UDP flows --------------------------------------------------------------------------------------------------------
 
 
-def _concerns(flow: Flow, mapping: Mapping) -> bool:
-    return flow.port == mapping.host_port and mapping.only_at in (None, flow.dst)
-
-
-def _forget_flows(nftables: Nftables, published: set[tuple[Address, int]]) -> None:
+def forget_flows(nftables: Nftables, published: set[tuple[Address, int]]) -> None:
     """Those that a container answers: their next packets must not be sent to an address that is nobody's.
 
     `published` are pairs of a container's address and a port of the host that leads there.

@@ -184,7 +184,9 @@ def test_U11_clients_that_keep_sending_udp_reach_the_host_when_the_port_is_no_lo
         net.converse(client, net.receive("", address, 5353), address, 5353)
 
 
-def test_U11_clients_that_keep_sending_udp_follow_the_port_to_the_next_container(net: Topology, portmap: Portmap) -> None:
+def test_U11_clients_that_keep_sending_udp_follow_the_port_to_the_next_container(
+    net: Topology, portmap: Portmap
+) -> None:
     clients = {HOST: net.open("outside", HOST, SOCK_DGRAM), HOST6: net.open("outside", HOST6, SOCK_DGRAM)}
     for name in ("a", "b", "a"):
         portmap.ok("ADD", name, udp(5353, 53))

@@ -88,13 +88,17 @@ def test_the_interfaces_of_one_container_may_be_given_the_same_ports(net: Topolo
     portmap.ok("DEL", "a")
 
 
-def test_an_addition_without_its_deletion_is_replaced(net: Topology, portmap: Portmap) -> None:
-    portmap.ok("ADD", "a", tcp(8080, 80), tcp(8081, 81))
-    portmap.ok("ADD", "a", tcp(8080, 8000))
-    net.connect("outside", net.listen("a", A, 8000), HOST, 8080)
-    portmap.ok("ADD", "b", tcp(8081, 81))
+def test_an_addition_that_repeats_another_is_refused_and_changes_nothing(net: Topology, portmap: Portmap) -> None:
+    portmap.ok("ADD", "a", tcp(8080, 80), udp(8081, 81))
+    before, files = elements(net.machine), net.machine.files()
+    for mapping in (tcp(8080, 80), tcp(9090, 8000)):
+        error = portmap.fails("ADD", "a", mapping)
+        assert (error["code"], error["msg"]) == (100, "container a eth0 of network web publishes ports already")
+        assert (elements(net.machine), net.machine.files()) == (before, files)
+    assert net.connect("outside", net.listen("a", A, 80), HOST, 8080) == OUTSIDE
     portmap.ok("DEL", "a")
-    portmap.ok("DEL", "b")
+    portmap.ok("ADD", "a", tcp(9090, 8000))
+    portmap.ok("DEL", "a")
     assert elements(net.machine) == {}
 
 
