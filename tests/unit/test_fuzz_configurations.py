@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.mutations import VALUES, mutations
 from support.properties import given
 
-from cni_plugins import bridge, host_local, loopback, portmap, sample
+from cni_plugins import bridge, firewall, host_local, loopback, portmap, sample
 from cni_plugins.sdk.main import Plugin, Request, dispatch
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.ip import parse_cidr
@@ -55,6 +55,13 @@ READERS: dict[str, tuple[Plugin, Any, dict[str, Any]]] = {
         | {"type": "bridge", "bridge": "cni0", "isGateway": True, "isDefaultGateway": True, "forceAddress": False}
         | {"ipMasq": True, "ipMasqBackend": "nftables", "mtu": 1400, "hairpinMode": True, "promiscMode": False}
         | {"ipam": IPAM, "runtimeConfig": {"mac": "02:00:00:00:00:03", "dns": {"servers": ["9.9.9.9"]}}},
+    ),
+    "firewall": (
+        firewall.PLUGIN,
+        lambda request: firewall.configure(request.conf),
+        BASE
+        | {"type": "firewall", "backend": "iptables", "ingressPolicy": "isolated"}
+        | {"iptablesAdminChainName": "SITE", "firewalldZone": "work"},
     ),
     "host-local": (
         host_local.PLUGIN,
