@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.lan import BRIDGE, PLUGINS, SOCKET, Lan, until
+from support.lan import BRIDGE, PLUGINS, SIDE_SOCKET, SOCKET, Lan, until
 from support.machine import Machine
 from support.plugins import GO
 
@@ -26,6 +26,14 @@ def lan(machine: Machine) -> Iterator[Lan]:
 def address(result: dict[str, Any]) -> str:
     (ip,) = result["ips"]
     return str(ip["address"]).partition("/")[0]
+
+
+def go_daemon(lan: Lan) -> str:
+    """The reference plugin's own; the path of its socket."""
+    lan.plugins.folder = GO
+    lan.side_daemon()
+    lan.plugins.folder = PLUGINS
+    return SIDE_SOCKET
 
 
 def test_add_gets_a_lease_and_del_gives_it_back(lan: Lan) -> None:
@@ -281,7 +289,7 @@ def test_nonsense_on_the_socket_does_not_hurt_the_daemon(lan: Lan) -> None:
 
 
 def test_another_program_at_the_socket_is_no_daemon(lan: Lan) -> None:
-    path = lan.go_daemon()
+    path = go_daemon(lan)
     error = lan.plugins.call("STATUS", lan.conf("dhcp", {"daemonSocketPath": path})).error
     assert (error["code"], error["msg"]) == (50, f"what answers at {path} is another program, or an older one")
     lan.plugins.delete(lan.conf("dhcp", {"daemonSocketPath": path}), "")
@@ -305,7 +313,7 @@ def test_the_reference_bridge_has_its_addresses_managed_by_our_dhcp(lan: Lan) ->
 def test_our_bridge_has_its_addresses_managed_by_the_reference_dhcp(lan: Lan) -> None:
     """Whose daemon does not wait for the link: it must be there when the delegate is called, and when it deletes."""
     lan.dnsmasq()
-    path = lan.go_daemon()
+    path = go_daemon(lan)
     os.symlink(f"{GO}/dhcp", "/run/lan/dhcp")
     netns, conf = lan.machine.netns("web"), lan.conf(ipam={"daemonSocketPath": path}, cniVersion="1.0.0")
     given = address(lan.plugins.add(conf, netns, CNI_PATH="/run/lan"))

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from support.machine import Machine
-from support.plugins import GO, Plugins
+from support.plugins import Plugins
 
 BRIDGE, GATEWAY = "lan0", "10.77.0.1"
 PLUGINS = "/run/plugins"
 SOCKET = "/run/cni/dhcp.minirt.sock"
+SIDE_SOCKET = "/run/lan/side.sock"
 SERVER = str(Path(__file__).with_name("dhcpserver.py"))
 USUAL = ("3,10.77.0.1", "6,10.77.0.1", "15,lan.test", "119,lan.test,corp.test")
 
@@ -46,15 +47,20 @@ def until(true: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
     return found
 
 
-class Lan:
-    """The network. `dnsmasq` serves it, `scripted` has another server do so; `daemon` is ours."""
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
-    def __init__(self, machine: Machine) -> None:
+
+class Lan:
+    """The network. `dnsmasq` serves it, `scripted` has another server do so; `daemon` is that of `plugins`, or ours."""
+
+    def __init__(self, machine: Machine, plugins: Plugins | None = None) -> None:
         self.machine = machine
         self._started: list[subprocess.Popen[str]] = []
         self._here = Path("/run/lan")
         self._here.mkdir()
-        self.plugins = Plugins(machine, PLUGINS)
+        self.plugins = plugins or Plugins(machine, PLUGINS)
         machine.leaves(*LEFT)
         machine.run("ip", "link", "add", BRIDGE, "address", "02:00:00:00:77:01", "type", "bridge")
         machine.run("ip", "addr", "add", f"{GATEWAY}/24", "dev", BRIDGE)
@@ -139,14 +145,14 @@ class Lan:
             until(lambda: self.said().count("dhcp: ready") > before, "the daemon starts")
         return process
 
-    def go_daemon(self) -> str:
-        """The reference plugin's; the path of its socket."""
-        path = "/run/lan/go.sock"
-        self._started.append(
-            subprocess.Popen([f"{GO}/dhcp", "daemon", "-socketpath", path], stderr=subprocess.DEVNULL, text=True)
-        )
-        until(lambda: Path(path).exists(), "the reference daemon starts")
-        return path
+    def side_daemon(self) -> subprocess.Popen[str]:
+        """The daemon of `plugins`, whoever wrote it, at `SIDE_SOCKET`."""
+        argv = [f"{self.plugins.folder}/dhcp", "daemon", "-socketpath", SIDE_SOCKET, "-timeout", "2s"]
+        process = subprocess.Popen(argv, stderr=subprocess.DEVNULL, text=True)
+        self._started.append(process)
+        until(lambda: _answers(SIDE_SOCKET) or process.poll() is not None, "the daemon starts")
+        assert process.poll() is None, "the daemon ended at once"
+        return process
 
     def said(self) -> str:
         """What the daemon has said on standard error."""
