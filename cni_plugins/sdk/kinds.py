@@ -71,7 +71,7 @@ class Kind:
         there = attributes(link.data)
         if link.kind == self.name and all(there.get(key) == value for key, value in attributes(self.data).items()):
             return ""
-        return f"is not a {self}"
+        return f"is not of type {self}"
 
     def require(self, namespace: Namespace, code: int) -> None:
         """That the kernel has such links. Raises CniError `code`."""
@@ -182,7 +182,7 @@ def refusal(error: NetlinkError, step: AddLink, code: int) -> Exception:
         return missing(kind, code)
     hints = {
         EBUSY: f"{parent} is a port of a bridge or a bond, or carries links of another kind: it serves one of them",
-        EINVAL: f"{parent} may be one that cannot carry a {kind}, or that one in mode passthru has to itself",
+        EINVAL: f"{parent} may be one that no {kind} can stand on, or that one in mode passthru has to itself",
         EEXIST: f"another container, or the host, may have this {kind} of {parent}",
     }
     return CniError(code, str(error), hints[error.errno]) if error.errno in hints and parent else error

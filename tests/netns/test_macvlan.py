@@ -53,7 +53,7 @@ def test_the_mode_says_who_reaches_whom(site: Wired, mode: str) -> None:
         assert data(site, name)["mode"] == mode
     assert site.pings("web", "10.1.0.1")
     assert (site.reaches("web", "10.1.0.3") == "refused") == (mode == "bridge")
-    assert "not a macvlan mode" in site.check(conf | {"mode": "passthru"}, result, "db").error["msg"]
+    assert "not of type macvlan mode" in site.check(conf | {"mode": "passthru"}, result, "db").error["msg"]
     for name in ("web", "db"):
         site.delete(conf, name)
 

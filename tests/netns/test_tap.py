@@ -79,7 +79,7 @@ def test_it_is_made_as_asked_and_checked_to_be_so(site: Wired) -> None:
     assert result["interfaces"] == [{"name": "eth0", "mac": MAC % 1, "mtu": 1400, "sandbox": "/run/netns/web"}]
     site.check(conf, result).done()
     for keys in ({"multiQueue": False}, {"owner": 1}, {"group": 1}):
-        assert "is not a tuntap mode tap" in site.check(conf | keys, result).error["msg"]
+        assert "is not of type tuntap mode tap" in site.check(conf | keys, result).error["msg"]
     site.delete(conf)
 
 

@@ -100,7 +100,7 @@ def test_a_link_that_is_not_as_it_was_told_is_found_out() -> None:
     assert kind.problem(INSIDE, Link(2, "eth0", "macvlan", data=more)) == ""
     for other in (kinds.macvlan("vepa", 9), kinds.macvlan("bridge", 8), kinds.macvlan("bridge")):
         said = kind.problem(INSIDE, Link(2, "eth0", "macvlan", data=other.data))
-        assert said == "is not a macvlan mode bridge bcqueuelen 9"
+        assert said == "is not of type macvlan mode bridge bcqueuelen 9"
     assert kind.problem(INSIDE, Link(2, "eth0", "ipvlan", data=kind.data)) != ""
 
 

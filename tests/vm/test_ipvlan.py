@@ -46,7 +46,7 @@ def test_in_the_modes_of_layer_3_nobody_is_asked_for_a_hardware_address(site: Wi
         result[name] = site.add(conf, name)
         assert site.link("eth0", name)["linkinfo"]["info_data"]["mode"] == mode
     site.check(conf, result["web"]).done()
-    assert "is not a ipvlan mode l2" in site.check(conf | {"mode": "l2"}, result["web"]).error["msg"]
+    assert "is not of type ipvlan mode l2" in site.check(conf | {"mode": "l2"}, result["web"]).error["msg"]
     assert site.reaches("web", "10.1.0.3") == "refused"
     assert not site.pings("lan", "10.1.0.2")
     host = site.link("eth0")["address"]

@@ -26,7 +26,7 @@ def test_frames_carry_the_tag_and_none_without_it_arrive(site: Wired, tag: int) 
     assert (site.reaches("web", "10.1.0.1") == "refused") == (tag == 5)
     site.machine.run("ip", "-n", "lan", "link", "del", "eth0.5")
     assert not site.pings("web", "10.1.0.9")
-    assert f"is not a vlan id {tag + 1}" in site.check(conf | {"vlanId": tag + 1}, result).error["msg"]
+    assert f"is not of type vlan id {tag + 1}" in site.check(conf | {"vlanId": tag + 1}, result).error["msg"]
     site.delete(conf)
 
 
