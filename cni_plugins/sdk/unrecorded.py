@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import elements, garbage
 from cni_plugins.sdk.elements import Element, Field
+from cni_plugins.sdk.main import warn
 from cni_plugins.sdk.nfnl import Change, Nftables
 from cni_plugins.sdk.ports import TABLE, comment, of_network
 from cni_plugins.sdk.publish import CHAINS, SINGLE, SUBNETS, Unpublish, forget_flows
@@ -52,7 +53,10 @@ def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
 
     garbage.collect(recorded | noted, valid, release)
     alive = {comment(network, owner.container_id, owner.ifname) for owner in valid}
-    _remove(nftables, lambda text: of_network(text, network) and text not in alive)
+    try:
+        _remove(nftables, lambda text: of_network(text, network) and text not in alive)
+    except OSError as error:  # a kernel without nftables, which was asked for nothing
+        warn(f"portmap: cannot look for ports that no record tells of: {error}")
 
 
 def _remove(nftables: Nftables, whose: Callable[[str], bool], *removals: Change) -> None:
