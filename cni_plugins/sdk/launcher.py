@@ -35,6 +35,7 @@ NAMES = {
     "tap": "tap",
     "tuning": "tuning",
     "vlan": "vlan",
+    "vrf": "vrf",
     "win-bridge": "windows",
     "win-overlay": "windows",
 }

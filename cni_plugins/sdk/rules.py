@@ -206,7 +206,7 @@ def route_command(namespace: Namespace, verb: str, link: str, route: LinkRoute) 
     words = "-6 " if route.dst.family == 6 else ""
     words += f"route {verb} {route.dst if route.dst.length else 'default'}"
     words += f" via {route.gw}" if route.gw else ""
-    words += f" dev {quoted(link)} proto {route.protocol} table {route.table}"
+    words += f" dev {quoted(link)}{' onlink' if route.onlink else ''} proto {route.protocol} table {route.table}"
     words += f" metric {route.priority}" if route.priority else ""
     words += f" scope {route.scope}" if route.scope else ""
     words += f" src {route.source}" if route.source else ""

@@ -45,7 +45,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 # What this machine's kernel may be without; they import what macvlan does.
-OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "win-bridge", "win-overlay")
+OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "vrf", "win-bridge", "win-overlay")
 
 # Our own modules, for ADD and for DEL.
 OURS = {
