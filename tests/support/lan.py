@@ -71,6 +71,10 @@ class Lan:
             process.terminate()
             process.wait(timeout=20)
 
+    def started(self, process: subprocess.Popen[str]) -> None:
+        """Another program that ends with the network."""
+        self._started.append(process)
+
     # --- servers ------------------------------------------------------------------------------------------------------
 
     def dnsmasq(self, last: int = 50, options: tuple[str, ...] = USUAL, soon: bool = False) -> subprocess.Popen[str]:
