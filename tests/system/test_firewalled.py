@@ -1,4 +1,4 @@
-"""Whole containers behind the firewall plugin, on hosts that drop what they forward, as docker and firewalld have it."""
+"""Whole containers behind the firewall plugin, on hosts that drop what they forward: docker and firewalld do so."""
 
 from __future__ import annotations
 
