@@ -237,7 +237,9 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
 
 @pytest.mark.usefixtures("buses")
 @pytest.mark.parametrize(("keys", "code", "said"), WRONG, ids=[said for _keys, _code, said in WRONG])
-def test_P16_B2_status_names_what_is_wrong_and_so_does_add(site: Site, keys: dict[str, Any], code: int, said: str) -> None:
+def test_P16_B2_status_names_what_is_wrong_and_so_does_add(
+    site: Site, keys: dict[str, Any], code: int, said: str
+) -> None:
     error = site.plugins.call("STATUS", conf(ipam=LEASE) | keys).error
     assert (error["code"], said in error["msg"]) == (code, True), error
     error = site.call("ADD", conf(ipam=LEASE) | keys).error
@@ -371,10 +373,19 @@ def test_what_was_killed_in_the_middle_is_taken_down(site: Site) -> None:
     assert (as_it_is(site), RECORDS.exists()) == (before, False)
     RECORDS.mkdir(parents=True)
     (RECORDS / "web:eth0").write_bytes(record)  # and a DEL killed while it gave the device back
-    site.machine.run("ip", "link", "set", "dev0", "down", "alias", "dev0")
-    site.machine.run("ip", "addr", "flush", "dev", "dev0")
+    site.machine.run("ip", "link", "set", "dev0", "down", "alias", "dev0")  # which takes IPv6's addresses
     site.delete(conf(ipam=LEASE))
     assert (as_it_is(site), RECORDS.exists()) == (before, False)
+
+
+def test_an_address_that_somebody_renews_is_not_made_one_for_ever(site: Site) -> None:
+    """Its DHCP client is there still, and gives it again; a router's does of itself."""
+    site.machine.run("ip", "link", "set", "dev0", "up")
+    site.machine.run("ip", "addr", "add", "192.0.2.7/24", "dev", "dev0")
+    site.machine.run("ip", "addr", "add", "192.0.2.8/24", "dev", "dev0", "valid_lft", "600", "preferred_lft", "600")
+    site.add(conf())
+    site.delete(conf())
+    assert site.machine.addresses("dev0") == {"192.0.2.7/24"}
 
 
 # --- CHECK and GC ---------------------------------------------------------------------------------------------------

@@ -272,6 +272,16 @@ def test_P10_del_of_what_was_never_added(site: Site) -> None:
     assert nothing_is_left(site)
 
 
+def test_a_link_that_has_come_to_have_the_same_name_is_left_alone(site: Site) -> None:
+    site.box()
+    made = conf(IPV4)
+    port = site.add(made)["interfaces"][0]["name"]
+    site.machine.run("ip", "link", "set", port, "alias", "somebody else's")
+    site.plugins.delete(made, "", container="web")
+    assert (site.machine.links(), site.leases()) == ({"lo", port}, set())
+    site.machine.run("ip", "link", "del", port)
+
+
 # --- CHECK, GC, STATUS ----------------------------------------------------------------------------------------------
 
 Breaker = Callable[[Site, str], object]
