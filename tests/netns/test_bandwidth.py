@@ -25,8 +25,8 @@ PREVIOUS = {
 PREVIOUS["interfaces"].append({"name": "eth1", "sandbox": BOX})  # type: ignore[attr-defined]
 
 MEGABYTE = 8_000_000  # bits a second
-SLOW = {"ingressRate": 2 * MEGABYTE, "ingressBurst": 256_000, "egressRate": MEGABYTE, "egressBurst": 160_000}
-SMALL = {"ingressRate": 8000, "ingressBurst": 80, "egressRate": 16000, "egressBurst": 160}  # upstream's numbers
+SLOW: dict[str, Any] = {"ingressRate": 2 * MEGABYTE, "ingressBurst": 256_000, "egressRate": MEGABYTE, "egressBurst": 160_000}
+SMALL: dict[str, Any] = {"ingressRate": 8000, "ingressBurst": 80, "egressRate": 16000, "egressBurst": 160}  # upstream's numbers
 
 
 class Shaped:

@@ -203,11 +203,15 @@ def _withdrawn_from_json(view: View) -> Withdrawn:
             dst=parse_cidr(item.string("dst")),
             gw=item.address("gw"),
             source=item.address("source"),
-            **{key: item.integer(key) for key in _NUMBERS},
+            **_numbers(item),
         )
         for item in view.views("routes")
     ]
     return Withdrawn(parse_cidr(view.string("cidr")), tuple(routes))
+
+
+def _numbers(item: View) -> dict[str, Any]:
+    return {key: item.integer(key) for key in _NUMBERS}
 
 
 _NUMBERS = ("index", "priority", "table", "scope", "mtu", "advmss")
