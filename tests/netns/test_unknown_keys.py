@@ -6,14 +6,13 @@ their keys into: the answers are the same, word for word.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.house import TOP
+from support.examples import example
 from support.leftovers import SHARED
 from support.machine import Machine
 from support.plugins import Plugins
@@ -36,15 +35,6 @@ THEIRS: dict[str, Any] = {
         "bare": "text",
     },
 }
-
-
-def example(name: str) -> dict[str, Any]:
-    """The plugin's object in the example list that has one, or as little as it could be called with."""
-    for path in sorted((TOP / "configs").glob("*.conflist")):
-        for plugin in json.loads(path.read_text())["plugins"]:
-            if name in (plugin["type"], plugin.get("ipam", {}).get("type")):
-                return {**plugin, "type": name}
-    return {"type": name}
 
 
 def forget() -> None:
