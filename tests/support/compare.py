@@ -46,27 +46,24 @@ class Shared:
 
 def shared() -> Iterator[Shared]:
     for path in house.python_files("tests"):
-        text = path.read_text(encoding="utf-8")
-        if "side" not in text or path.name == "sides.py":
-            continue
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and _takes_both(node, text):
+        functions = [node for node in ast.walk(house.tree(path)) if isinstance(node, ast.FunctionDef)]
+        both = _fixtures_of_side(functions)
+        for node in functions:
+            if node.name.startswith("test_") and both & _asked_for(node):
                 yield Shared(house.name(path), node.name, *_mark(node))
 
 
-def _takes_both(node: ast.FunctionDef, text: str) -> bool:
-    """Whether it has the fixture, directly or by way of a fixture of its file."""
-    names = {argument.arg for argument in node.args.args}
-    return bool(names & (_fixtures_of_side(text) | {"side"}))
-
-
-def _fixtures_of_side(text: str) -> set[str]:
-    found: set[str] = {"side"}
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+def _fixtures_of_side(functions: list[ast.FunctionDef]) -> set[str]:
+    """The fixture itself, and those of the same file that are made of it."""
+    found = {"side"}
     fixtures = [node for node in functions if any("fixture" in ast.unparse(item) for item in node.decorator_list)]
-    for _round in fixtures:
-        found |= {node.name for node in fixtures if found & {argument.arg for argument in node.args.args}}
+    for _ in fixtures:
+        found |= {node.name for node in fixtures if found & _asked_for(node)}
     return found
+
+
+def _asked_for(node: ast.FunctionDef) -> set[str]:
+    return {argument.arg for argument in node.args.args}
 
 
 def _mark(node: ast.FunctionDef) -> tuple[str, ...]:

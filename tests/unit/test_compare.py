@@ -12,6 +12,6 @@ def test_the_page_is_what_the_marks_make() -> None:
 
 
 def test_every_mark_is_on_a_test_of_both_sides() -> None:
-    files = compare.house.python_files("tests")
+    files = [path for path in compare.house.python_files("tests") if path.name != "sides.py"]  # it shows one
     marked = sum(len(re.findall(r"^ *@reference_fails\(", path.read_text(), re.MULTILINE)) for path in files)
     assert marked == sum(bool(test.instead) for test in compare.shared())
