@@ -30,7 +30,7 @@ from cni_plugins.sdk.dhcp.options import (
 from cni_plugins.sdk.main import Plugin, Request
 from cni_plugins.sdk.records import Owner
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
-from cni_plugins.spec.ip import Address, Cidr, parse_address
+from cni_plugins.spec.ip import Address, Cidr, parse_address, parse_cidr
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.result import Dns, Ip, Result, Route
 
@@ -60,6 +60,7 @@ class Config:
     socket: str
     request: tuple[int, ...]
     provide: Mapping[int, bytes]
+    address: Address | None = None  # the one that is asked for
     priority: int = 0
     gateway: bool = True
 
@@ -75,6 +76,7 @@ def configure(request: Request) -> Config:
         socket=ipam.string("daemonSocketPath") or wire.SOCKET,
         request=_requested(ipam),
         provide=_provided(ipam, request.args),
+        address=_wanted(request),
         priority=ipam.integer("priority"),
         gateway=not suppress,
     )
@@ -105,6 +107,27 @@ def _provided(ipam: View, args: Mapping[str, str]) -> dict[int, bytes]:
         if packed:
             found[code] = packed
     return found
+
+
+def _wanted(request: Request) -> Address | None:
+    """The address asked for, a prefix length passed over; the strongest of the three places counts (CONVENTIONS.md)."""
+    for view in (request.conf.view("runtimeConfig"), request.conf.view("args").view("cni")):
+        if texts := view.strings("ips"):
+            return _address(texts, view.where("ips"))
+    text = request.args.get("IP")
+    return _address([text], "IP in CNI_ARGS") if text else None
+
+
+def _address(texts: list[str], where: str) -> Address:
+    if len(texts) > 1:
+        raise CniError(INVALID_CONFIG, f"{where}: {len(texts)} addresses", "a lease is of one")
+    try:
+        address = parse_cidr(texts[0]).address if "/" in texts[0] else parse_address(texts[0])
+    except ValueError as error:
+        raise CniError(INVALID_CONFIG, f"{where}: {error}") from None
+    if address.family != 4:
+        raise CniError(INVALID_CONFIG, f"{where}: {address} is none of IPv4, which is all that dhcp is for")
+    return address
 
 
 def _number(item: View) -> int:
@@ -167,6 +190,7 @@ def add(request: Request) -> Result:
     config = configure(request)
     wishes = {
         "netns": request.netns,
+        "address": str(config.address or ""),
         "request": list(config.request),
         "provide": leases.hexed(config.provide),
     }

@@ -98,6 +98,33 @@ def test_a_server_with_no_address_left_is_an_error_that_leaves_nothing(lan: Lan)
     lan.plugins.delete(conf, second, container="second")
 
 
+def test_an_address_that_is_asked_for_is_given_or_none(lan: Lan) -> None:
+    lan.dnsmasq()
+    lan.daemon("--resendtimeout", "1s")
+    conf, other = lan.conf(), lan.machine.netns("other")
+    given = lan.plugins.add(conf, lan.machine.netns("web"), args="IP=10.77.0.33")
+    assert address(given) == "10.77.0.33"
+    error = lan.plugins.call("ADD", conf, other, container="other", args="IP=10.77.0.33").error
+    assert error["msg"] == "no DHCP server gave eth0 10.77.0.33 within 1 s"
+    lan.leased("10.77.0.33")
+    lan.plugins.delete(conf, "/run/netns/web")
+
+
+def test_a_daemon_may_see_the_hosts_files_elsewhere(lan: Lan) -> None:
+    """As in a container, where the host's files are mounted below /host."""
+    lan.dnsmasq()
+    os.symlink("/", "/run/lan/host")
+    daemon = lan.daemon("-hostprefix", "/run/lan/host")
+    netns, conf = lan.machine.netns("web"), lan.conf()
+    lan.plugins.add(conf, netns)
+    lan.end(daemon)
+    daemon = lan.daemon("-hostprefix", "/run/lan/host")
+    assert "has 10.77.0." in lan.said().rpartition("ready at")[0].rpartition("still")[0]
+    lan.end(daemon)
+    lan.plugins.delete(conf, netns)
+    lan.leased()
+
+
 def test_add_twice_is_an_error_that_changes_nothing(lan: Lan) -> None:
     lan.dnsmasq()
     lan.daemon()

@@ -116,7 +116,7 @@ def test_another_address_is_not_taken_for_one_that_stands_in_the_result(lan: Lan
     lan.scripted(**HOURS | {"lease": 3, "t2": 2, "requests": ["ACK", "10.77.0.98"]})
     lan.daemon("--timeout", "1s", "--resendmax", "1s")
     attach(lan)
-    until(lambda: f"offers 10.77.0.98 now, and {GIVEN} is what it has" in lan.said(), "another one is offered")
+    until(lambda: f"offers 10.77.0.98, and {GIVEN} is what it needs" in lan.said(), "another one is offered")
     assert addresses(lan) == set()
     assert not [asked for asked in lan.heard("REQUEST") if asked["options"].get("requested_ip") == "10.77.0.98"]
     detach(lan)

@@ -100,6 +100,32 @@ def test_what_is_provided_may_come_from_the_arguments() -> None:
     assert dhcp.configure(request(ipam, {"NAME": "said"})).provide == {12: b"said", 77: b"class"}
 
 
+def test_B11_an_address_is_asked_for_in_the_strongest_place() -> None:
+    asked = request({}, {"IP": "10.0.0.3/24"})
+    assert dhcp.configure(asked).address == parse_address("10.0.0.3")
+    asked.conf.document["args"] = {"cni": {"ips": ["10.0.0.4"]}}
+    assert dhcp.configure(asked).address == parse_address("10.0.0.4")
+    asked.conf.document["runtimeConfig"] = {"ips": ["10.0.0.5/8"]}
+    assert dhcp.configure(asked).address == parse_address("10.0.0.5")
+
+
+@pytest.mark.parametrize(
+    ("ips", "says"),
+    [
+        (["fd00::1"], "runtimeConfig.ips: fd00::1 is none of IPv4"),
+        (["10.0.0.3", "10.0.0.4"], "runtimeConfig.ips: 2 addresses: a lease is of one"),
+        (["ten"], "runtimeConfig.ips: 'ten' is not an IP address"),
+    ],
+)
+def test_an_address_that_no_server_can_give_is_not_asked_for(ips: list[str], says: str) -> None:
+    asked = request({})
+    asked.conf.document["runtimeConfig"] = {"ips": ips}
+    with pytest.raises(CniError) as caught:
+        dhcp.configure(asked)
+    assert caught.value.code == 7
+    assert str(caught.value).startswith(says)
+
+
 # --- what options mean ------------------------------------------------------------------------------------------------
 
 
@@ -309,12 +335,12 @@ def test_a_command_line_that_makes_no_sense_is_refused(words: list[str], capfd: 
 
 
 def test_a_socket_handed_over_is_taken_by_the_process_that_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cni_plugins.sdk.dhcp import daemon
+    from cni_plugins.sdk.dhcp import process
 
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
-    assert daemon.inherited() is None
+    assert process.inherited() is None
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     monkeypatch.setenv("LISTEN_FDS", "2")
     with pytest.raises(CniError, match="LISTEN_FDS is '2'"):
-        daemon.inherited()
+        process.inherited()

@@ -110,18 +110,18 @@ class Client:
 
     # --- getting one --------------------------------------------------------------------------------------------------
 
-    async def acquire(self) -> Lease:
-        """A lease. Raises CniError when there is none to be had in time."""
+    async def acquire(self, address: Address | None = None) -> Lease:
+        """A lease, of `address` if that is given. Raises CniError when there is none to be had in time."""
         try:
             with Port(self.place) as port:
                 self.mtu = port.link.mtu
-                granted = await self._ask_all(port, now() + self._patience.total)
+                granted = await self._ask_all(port, now() + self._patience.total, address)
         except GoneError as error:
             raise CniError(NO_LEASE, str(error), "its address is asked for over the interface itself") from None
         if granted is None:
             raise CniError(
                 NO_LEASE,
-                f"no DHCP server gave {self.place.ifname} an address within {self._patience.total:g} s",
+                f"no DHCP server gave {self.place.ifname} {address or 'an address'} within {self._patience.total:g} s",
                 "there is none on this network, it has no address left, or the interface is not connected",
             )
         return granted
@@ -144,7 +144,7 @@ class Client:
         if offer.server is None or offer.address.unspecified:
             return False
         if only is not None and offer.address != only:
-            self._tell(f"{offer.server} offers {offer.address} now, and {only} is what it has: not taken")
+            self._tell(f"{offer.server} offers {offer.address}, and {only} is what it needs: not taken")
             return False
         return True
 

@@ -1,20 +1,13 @@
-"""The daemon of the dhcp plugin: it has the leases of all containers, and sees to it that they go on.
+"""The daemon's work: the leases of all containers, and the answers to the plugin's questions (`wire`).
 
-    dhcp daemon [--socketpath PATH] [--pidfile PATH] [--hostprefix PATH] [--broadcast]
-                [--timeout 10s] [--resendmax 62s] [--resendtimeout 45s]
-
-One process, one thread, and for each lease a coroutine that sleeps (`client`). It stays in the foreground, says on
-standard error what it does, and ends at SIGTERM or SIGINT; the leases stay as they are written down, and the next
-daemon goes on with them. systemd may hold the socket (sd_listen_fds(3)), so that the first question starts the daemon.
+One thread, and for each lease a coroutine that sleeps (`client`). A daemon that starts goes on with the leases that are
+written down (`leases`); one that ends leaves them there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import socket
-import stat
 import sys
 
 from cni_plugins.sdk.dhcp import leases, wire
@@ -24,15 +17,19 @@ from cni_plugins.sdk.dhcp.options import CLIENT_ID
 from cni_plugins.sdk.dhcp.settings import Settings
 from cni_plugins.sdk.netlink import NetlinkError
 from cni_plugins.sdk.netns import Namespace
-from cni_plugins.sdk.records import ROOT, AttachmentRecords, LockedFolder, Owner, write_file
+from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
 from cni_plugins.spec.config import View
 from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.ip import parse_address
 from cni_plugins.spec.jsontext import JsonError
 from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Any
+
+    from cni_plugins.spec.ip import Address
 
 DUPLICATE = PLUGIN_SPECIFIC + 2  # as host-local has it
 LOST = PLUGIN_SPECIFIC + 3
@@ -61,10 +58,10 @@ def say(text: str) -> None:
 class Page(Book):
     """An attachment's record."""
 
-    def __init__(self, who: Who, prefix: str) -> None:
+    def __init__(self, who: Who, prefix: str, new: bool) -> None:
         self._who = who
         self._records: AttachmentRecords = leases.records(who.network, prefix)
-        self._new = True
+        self._new = new
 
     def enter(self, lease: Lease) -> None:
         with self._records.locked():
@@ -125,7 +122,7 @@ class Daemon:
 
     def _take_up(self, who: Who, document: dict[str, Any] | None) -> None:
         lease = leases.from_json(document, who.ifname, self._settings.hostprefix) if document else None
-        page = Page(who, self._settings.hostprefix)
+        page = Page(who, self._settings.hostprefix, new=False)
         if lease is None or lease.place.gone():
             page.remove()
             page.tell("has gone" if lease else "its record says nothing: forgotten")
@@ -148,8 +145,8 @@ class Daemon:
             try:
                 end = await keeper.client.keep(lease)
                 break
-            except OSError as error:  # the kernel had a reason; it may have none in a minute
-                keeper.page.tell(f"{error}: tried again in a minute")
+            except Exception as error:  # whatever it is, a lease must not end for it
+                keeper.page.tell(f"{type(error).__name__}: {error}: tried again in a minute")
                 lease = keeper.client.lease or lease
                 await asyncio.sleep(60)
         keeper.page.tell(f"ends: {end}")
@@ -198,15 +195,15 @@ class Daemon:
         place = self._place(question.string("netns"), who.ifname)
         old = self._keepers.get(who)
         if old is not None and not old.client.place.gone() and _has_link(old.client.place):
-            raise CniError(DUPLICATE, f"{who} has {_holding(old)} already", "an attachment is added once")
+            raise CniError(DUPLICATE, f"{who} {_holding(old)} already", "an attachment is added once")
         if old is not None:  # of a container that has gone without a word
             old.stop()
             old.page.remove()
-        page = Page(who, self._settings.hostprefix)
+        page = Page(who, self._settings.hostprefix, new=True)
         request = [number for number in question.get("request") or () if isinstance(number, int) and 0 < number < 255]
         keeper = self._keeper(who, place, request, leases.unhexed(question.view("provide")), page)
         try:
-            lease = await _unless_hung_up(keeper, reader)
+            lease = await _unless_hung_up(keeper, keeper.client.acquire(_address(question)), reader)
         except BaseException:
             keeper.give_back()
             if self._keepers.get(who) is keeper:
@@ -249,7 +246,7 @@ def _told(keeper: Keeper) -> dict[str, Any]:
 
 
 def _holding(keeper: Keeper) -> str:
-    return str(keeper.client.lease.address) if keeper.client.lease else "asked"
+    return f"has {keeper.client.lease.address}" if keeper.client.lease else "is being given an address"
 
 
 def _has_link(place: Place) -> bool:
@@ -265,9 +262,14 @@ def _identifier(who: Who) -> bytes:
     return b"\0" + f"{who.container}/{who.network}/{who.ifname}".encode()[:254]
 
 
-async def _unless_hung_up(keeper: Keeper, reader: asyncio.StreamReader) -> Lease:
+def _address(question: View) -> Address | None:
+    text = question.string("address")
+    return parse_address(text) if text else None
+
+
+async def _unless_hung_up(keeper: Keeper, acquiring: Coroutine[Any, Any, Lease], reader: asyncio.StreamReader) -> Lease:
     """The lease; given up when the plugin is killed meanwhile, or DEL comes."""
-    keeper.task = getting = asyncio.create_task(keeper.client.acquire())
+    keeper.task = getting = asyncio.create_task(acquiring)
     hanging_up = asyncio.create_task(reader.read(1))
     try:
         await asyncio.wait((getting, hanging_up), return_when=asyncio.FIRST_COMPLETED)
@@ -286,90 +288,3 @@ def _list(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
-
-
-# --- the process ------------------------------------------------------------------------------------------------------
-
-
-def inherited() -> socket.socket | None:
-    """The socket that a service manager holds for us (sd_listen_fds(3)); None without one."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    count = os.environ.get("LISTEN_FDS", "")
-    if count != "1":
-        raise CniError(INTERNAL, f"LISTEN_FDS is {count!r}", "the daemon takes exactly one socket")
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)
-    os.set_inheritable(3, False)
-    return socket.socket(fileno=3)
-
-
-def listen(path: str) -> socket.socket:
-    """A socket at `path`, which one daemon alone can have. Raises CniError where there is one, OSError."""
-    folder = os.path.dirname(os.path.abspath(path))
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with LockedFolder(folder):  # two that start at once do not take each other's socket for a dead one
-            _clear(path)
-            before = os.umask(0o177)
-            try:
-                made.bind(path)
-            finally:
-                os.umask(before)
-            made.listen(128)
-    except BaseException:
-        made.close()
-        raise
-    return made
-
-
-def _clear(path: str) -> None:
-    """Remove what a daemon left at `path` that was killed."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise CniError(INTERNAL, f"{path} is there, and is no socket", "name another with --socketpath")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-    raise CniError(INTERNAL, f"another daemon answers at {path}", "end that one first, or name another --socketpath")
-
-
-async def run(settings: Settings) -> None:
-    """Be the daemon until a signal ends it. Raises CniError, OSError."""
-    given = inherited()
-    listening = given or listen(settings.socketpath)
-    ours = None if given else leases.identity(settings.socketpath)
-    try:
-        if settings.pidfile:
-            write_file(settings.pidfile, f"{os.getpid()}\n".encode(), 0o644)
-        daemon, ended = Daemon(settings), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
-        daemon.adopt()
-        server = await asyncio.start_unix_server(daemon.serve, sock=listening, limit=wire.LONGEST)
-        say(f"ready at {'the socket that was handed over' if given else settings.socketpath}")
-        await ended.wait()
-        server.close()
-    finally:
-        if ours is not None and leases.identity(settings.socketpath) == ours:
-            os.unlink(settings.socketpath)
-        if settings.pidfile and os.path.exists(settings.pidfile):
-            os.unlink(settings.pidfile)
-
-
-def main(settings: Settings) -> int:
-    """Run to the end; the program's exit code."""
-    try:
-        asyncio.run(run(settings))
-    except CniError as error:
-        say(f"error: {error}")
-        return 1
-    except OSError as error:
-        say(f"error: {error.filename or settings.socketpath}: {error.strerror}")
-        return 1
-    return 0

@@ -28,7 +28,7 @@ _SHARES_MAC = ("ipvlan",)  # kinds of links that have their parent's hardware ad
 
 
 class GoneError(Exception):
-    """The namespace or the interface is not there any more."""
+    """The namespace or the interface is not there any more, or is none that could have a lease."""
 
 
 class Port:
@@ -46,6 +46,8 @@ class Port:
             link = namespace.link(place.ifname)
             if link is None:
                 raise GoneError(f"there is no interface {place.ifname} in {place.netns}")
+            if not link.mac:
+                raise GoneError(f"{place.ifname} in {place.netns} has no hardware address, which DHCP needs")
             if not link.up:
                 SetLink(namespace, place.ifname, up=True).apply()
             self.link: Link = link

@@ -37,9 +37,9 @@ def start(argv: list[str]) -> int:
     except ImportError as error:
         print(f"dhcp: error: {error}", file=sys.stderr)
         return 1
-    from cni_plugins.sdk.dhcp import daemon  # it needs what was just found
+    from cni_plugins.sdk.dhcp import process  # it needs what was just found
 
-    return daemon.main(settings)
+    return process.main(settings)
 
 
 def read(argv: list[str]) -> Settings | int:

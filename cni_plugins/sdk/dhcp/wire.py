@@ -1,7 +1,7 @@
 """How the dhcp plugin asks its daemon: one JSON object a line each way, over a unix socket; a connection a question.
 
     {"verb": "ADD", "network": "lan", "container": "web", "ifname": "eth0", "netns": "/run/netns/web",
-     "request": [1, 3, 121], "provide": {"12": "776562"}}
+     "request": [1, 3, 121], "provide": {"12": "776562"}, "address": ""}
     {"address": "192.168.1.17", "options": {"1": "ffffff00", "3": "c0a80101"}, "mtu": 1500}
 
     {"verb": "DEL" or "CHECK", "network": …, "container": …, "ifname": …}        {} or as for ADD
