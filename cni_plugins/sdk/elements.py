@@ -60,8 +60,11 @@ def protocol(name: str) -> Field:
 
 
 def port(number: int) -> Field:
-    packed = number.to_bytes(2, "big")
-    return Field(str(number), packed, packed)
+    found = _PORT_FIELDS.get(number)
+    if found is None:
+        packed = number.to_bytes(2, "big")
+        found = _PORT_FIELDS[number] = Field(str(number), packed, packed)
+    return found
 
 
 def link(name: str) -> Field:
@@ -69,6 +72,7 @@ def link(name: str) -> Field:
     return Field(f'"{name}"', packed, packed)
 
 
+_PORT_FIELDS: dict[int, Field] = {}  # each is used several times: by family, as key and as value
 _PROTOCOL_FIELDS = {name: Field(name, bytes((number,)), bytes((number,))) for name, number in PROTOCOLS.items()}
 
 

@@ -126,12 +126,11 @@ class Publish(Step):
 
     def _others(self) -> Iterator[Change]:
         """What everybody else publishes."""
-        for other in publications():
-            if (other.network, other.owner) != (self.publication.network, self.publication.owner):
-                for terms in other.terms:
-                    _make_chain(terms)
-                yield from (Change("add", element) for element in other.elements())
-                yield from SUBNETS.additions(other.subnets)
+        for other in publications(self.publication):
+            for terms in other.terms:
+                _make_chain(terms)
+            yield from (Change("add", element) for element in other.elements())
+            yield from SUBNETS.additions(other.subnets)
 
     def undo(self) -> None:
         Unpublish(self.nftables, self.publication.network, self.publication.owner).apply()
@@ -243,13 +242,14 @@ def check(nftables: Nftables, publication: Publication) -> None:
         raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
 
 
-def publications() -> Iterator[Publication]:
-    """What every attachment of every network publishes: its cost grows with the host."""
+def publications(but: Publication) -> Iterator[Publication]:
+    """What every attachment of every network publishes, less one: its cost grows with the host."""
     folder = os.path.join(ROOT, "portmap")
     for network in sorted(name for name in os.listdir(folder) if not name.startswith(".")):
         records = AttachmentRecords("portmap", network)
         for owner in records.owners():
-            publication = _load(records, network, owner)
+            ours = (network, owner) == (but.network, but.owner)
+            publication = None if ours else _load(records, network, owner)
             if publication is not None:
                 yield publication
 
@@ -307,9 +307,11 @@ def _refuse_shadows(nftables: Nftables, publication: Publication) -> None:
 
     Both put down what they want before they look for the other, so of two that come at once one sees the other.
     """
+    singles = os.path.exists(SINGLE.folder)  # asked once, for there may be tens of thousands of ports
     for mapping, target in publication.pairs():
         if mapping.only_at is None:
-            _refuse_single(mapping, target.address.family, publication)
+            if singles:
+                _refuse_single(mapping, target.family, publication)
         else:
             element = publication.in_map(replace(mapping, host_ip=None), target)
             (stored,) = nftables.lookup(element)
