@@ -172,14 +172,20 @@ def _chosen(nftables: Nftables) -> str:
 def _take_over(request: Request, nftables: Nftables) -> None:
     """An ADD of the reference plugin, of which the configuration and the result tell."""
     result = request.prev_result
-    if request.conf.get("backend") not in (None, "", IPTABLES) or result is None or not result.ips:
+    if result is None or not result.ips:
         return
-    from cni_plugins.sdk import firewalls
-
-    if firewalls.iptables_rules(nftables):
+    backend, zone = (request.conf.get(key) for key in ("backend", "firewalldZone"))
+    if backend not in (IPTABLES, FIREWALLD):
+        backend = _chosen(nftables)
+    if backend == IPTABLES:
         from cni_plugins.sdk import xtables
 
         xtables.take_over(_addresses(result))
+    elif backend == FIREWALLD:
+        from cni_plugins.sdk import firewalld
+
+        if firewalld.running():
+            firewalld.take_over(_addresses(result), zone if isinstance(zone, str) and zone else "trusted")
 
 
 # --- whether it can be served -----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from cni_plugins.sdk.nfnl import Nftables
     from cni_plugins.sdk.walls import Wall
@@ -75,6 +75,22 @@ def _bus_there() -> bool:
     return bool(os.environ.get("DBUS_SYSTEM_BUS_ADDRESS")) or any(map(os.path.exists, _SOCKETS))
 
 
+def take_over(addresses: Iterable[Address], zone: str) -> None:
+    """Take what the reference plugin has put into `zone` out of it, unless an attachment of ours has it by now."""
+    for address in addresses:
+        if not any(_SOURCES.users(str(address))):
+            _remove(zone, address)
+
+
+def _remove(zone: str, address: Address) -> None:
+    """Fine when it is in no zone, or in one that somebody else has put it into."""
+    try:
+        _call("removeSource", zone, str(host_cidr(address)))
+    except CniError as error:
+        if not error.msg.startswith(("firewalld: UNKNOWN_SOURCE", "firewalld: ZONE_CONFLICT")):
+            raise
+
+
 @record
 class AddSource(Step):
     """An address of the wall in its zone. That it is there already is fine; that it is in another zone is not."""
@@ -100,13 +116,8 @@ class AddSource(Step):
 
     def undo(self) -> None:
         with _SOURCES.locked():
-            if not _SOURCES.leave(self._thing, self.wall.network, self.wall.owner) or not running():
-                return
-            try:
-                _call("removeSource", self.wall.zone, self._source)
-            except CniError as error:
-                if not error.msg.startswith(("firewalld: UNKNOWN_SOURCE", "firewalld: ZONE_CONFLICT")):
-                    raise
+            if _SOURCES.leave(self._thing, self.wall.network, self.wall.owner) and running():
+                _remove(self.wall.zone, self.address)
 
     @property
     def _thing(self) -> str:

@@ -6,7 +6,8 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from support.firewall import PROGRAMS, Firewall, guards, mentioning, records, rules
+from support import orphans
+from support.firewall import PROGRAMS, Firewall, guards, mentioning, poll, records, rules
 from support.leftovers import FOLDERS, TABLES
 from support.machine import Machine
 from support.plugins import GO, Plugins
@@ -289,6 +290,20 @@ def test_B3_what_a_killed_add_has_written_down_is_enough_for_del(firewall: Firew
     assert len(mentioning(machine, "b")) == 6
     firewall.delete("b", prevResult=None)
     assert records(machine) == []
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_B3_an_add_that_was_killed_is_taken_down_whole(firewall: Firewall, machine: Machine, backend: str) -> None:
+    keys = {"backend": backend, "ingressPolicy": "isolated"}
+    for _attempt in range(3):
+        process = firewall.start("ADD", "a", **keys)
+        while not Path("/run/cni/firewall/on-cni0/a:eth0").exists():
+            assert process.poll() is None
+        process.kill()
+        process.communicate()
+        poll(lambda: not any("tables" in command for command in orphans.processes().values()))
+        firewall.delete("a", prevResult=None, **keys)
+        assert (records(machine), mentioning(machine, "a"), guards(machine)) == ([], [], {})
 
 
 def test_a_record_that_tells_nothing_is_no_reason_to_fail(firewall: Firewall) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.firewall import C, Firewall, Firewalld, TwoBridges, guards, records
 from support.leftovers import FOLDERS, TABLES
 from support.machine import Machine
-from support.plugins import Plugins
+from support.plugins import GO, Plugins
 from support.portmap import Portmap, tcp
 from support.sides import reference_fails
 from support.topology import A6, HOST, OUTSIDE, A
@@ -74,6 +74,19 @@ def test_a_late_del_goes_by_what_the_container_had(firewalld: Firewalld, side: P
     assert firewalld.sources() == OURS
     firewall.delete("b", **CONF, prevResult=None)
     assert firewalld.sources() == set()
+
+
+@pytest.mark.parametrize("first", ["ours", "go"])
+def test_either_takes_down_what_the_other_has_put_up(firewalld: Firewalld, machine: Machine, first: str) -> None:
+    machine.netns("a")
+    both = {"ours": Firewall(machine), "go": Firewall(machine, Plugins(machine, GO))}
+    both.pop(first).add("a", **CONF)
+    assert firewalld.sources() == OURS
+    (other,) = both.values()
+    other.check("a", **CONF)
+    other.delete("a", **CONF)
+    assert firewalld.sources() == set()
+    Firewall(machine).gc().done()
 
 
 def test_what_firewalld_rejects_is_let_through(machine: Machine) -> None:
