@@ -177,19 +177,21 @@ def test_gc_keeps_the_valid_attachments_of_the_network_and_all_of_others(net: To
 RACER = """
 import sys
 from support.portmap import Portmap, tcp
-name, *addresses = sys.argv[1:]
+command, name, *addresses = sys.argv[1:]
 sys.stdin.read()
-outcome = Portmap()("ADD", name, *(tcp(8080, 80, address) for address in addresses))
+outcome = Portmap()(command, name, *(tcp(8080, 80, address) for address in addresses))
 sys.exit(outcome.exit)
 """
 
 
-def race(*contestants: tuple[str, ...]) -> list[int]:
-    """ADD for all of them at once: (container, host address…); their exit codes."""
+def race(*contestants: tuple[str, ...], command: str = "ADD") -> list[int]:
+    """A command for all of them at once: (container, host address…); their exit codes."""
     search = os.pathsep.join(path for path in sys.path if path)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, *words], stdin=subprocess.PIPE, env=os.environ | {"PYTHONPATH": search}
+            [sys.executable, "-c", RACER, command, *words],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": search},
         )
         for words in contestants
     ]
@@ -210,6 +212,23 @@ def test_of_several_that_want_a_port_at_once_one_gets_it(net: Topology, portmap:
         for name in names:
             portmap.ok("DEL", name)
         assert elements(net.machine) == {}
+
+
+def test_ten_that_go_at_once_leave_nothing_and_touch_nothing_of_others(net: Topology, portmap: Portmap) -> None:
+    net.machine.leaves("nft * ip mine*")
+    mine = (
+        "table ip mine {\n chain pre {\n type nat hook prerouting priority 0;\n tcp dport 8080 redirect to :9\n }\n}\n"
+    )
+    net.machine.run("nft", "-f", "-", input=mine)
+    before = net.machine.text("nft", "list", "table", "ip", "mine")
+    names = [f"c{number}" for number in range(10)]
+    keys = {"conditionsV4": ["ip ttl 64"]}
+    for number, name in enumerate(names):
+        portmap.ok("ADD", name, udp(5000 + number, 53), prevResult=plain(f"10.88.0.{100 + number}"), **keys)
+    assert len(elements(net.machine)["any4"]) == 10
+    assert race(*((name,) for name in names), command="DEL") == [0] * 10
+    assert elements(net.machine) == {} and records(net.machine) == []
+    assert net.machine.text("nft", "list", "table", "ip", "mine") == before
 
 
 def test_of_one_that_wants_a_port_everywhere_and_one_at_an_address_both_never_get_it(
