@@ -34,7 +34,6 @@ IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NET_NS_FD, IFLA_EXT_MASK = 16,
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IF_OPER_UP = 6
-NDA_DST = 1
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_METRICS = 1, 4, 5, 6, 7, 8
 RTA_MULTIPATH, RTA_TABLE = 9, 15
 RTAX_MTU, RTAX_ADVMSS = 2, 8
@@ -42,7 +41,6 @@ RTEXT_FILTER_SKIP_STATS = 1 << 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_DELNEIGH = 29
 RTN_UNICAST, RTN_LOCAL = 1, 2
 RTPROT_BOOT = 3  # what `ip route add` writes
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
@@ -54,7 +52,6 @@ IFINFO = Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, whic
 IFADDR = Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # struct rtmsg: family, dst and src length, tos, table, protocol, scope, type, flags
 NEXT_HOP = Struct("=HBBi")  # struct rtnexthop: length, flags, weight less one, index
-NDMSG = Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 _CREATE = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
 _WITHOUT_STATISTICS = u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)  # 300 bytes that nobody here reads
 
@@ -244,11 +241,6 @@ def route_get(address: Address) -> Message:
     """`ip route get ADDRESS`"""
     body = RTMSG.pack(address.af, BITS[address.family], 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, address.packed)
     return Message(RTM_GETROUTE, NLM_F_ACK, body)
-
-
-def neighbour_delete(index: int, address: Address) -> Message:
-    """`ip neigh del ADDRESS dev …`"""
-    return Message(RTM_DELNEIGH, NLM_F_ACK, NDMSG.pack(address.af, index, 0, 0, 0) + attribute(NDA_DST, address.packed))
 
 
 # --- lists, filtered by the kernel ----------------------------------------------------------------------------------
