@@ -38,8 +38,10 @@ def refuse_near_misses(conf: View, known: Iterable[str]) -> None:
     """Refuse a key that is nobody's, but a slip of the pen away from one of `known` or from one that every plugin has.
 
     Keys that nobody knows are legal (P4): other people's tools put theirs beside ours. A misspelt one would be left
-    out of account in silence, and its author would look for the fault elsewhere.
+    out of account in silence, and its author would look for the fault elsewhere. So would he of wishes that are no
+    object, in a plugin that takes none.
     """
+    conf.view("runtimeConfig")
     words = {key.casefold(): key for key in (*EVERYBODYS, *known)}
     for key in conf.document:
         word = key.casefold()
