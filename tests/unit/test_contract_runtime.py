@@ -70,6 +70,45 @@ def test_R23_DEL_is_given_an_empty_namespace_when_it_has_gone(bench: Bench) -> N
     assert bench.plugins.calls()[0].env["CNI_NETNS"] == ""
 
 
+# --- 1.1: the configuration, as the plugin reads it -------------------------------------------------------------------
+
+
+def test_R4_R5_R6_R7_R8_L5_L6_L7_what_a_plugin_reads_is_its_own_keys_and_those_of_the_call(bench: Bench) -> None:
+    own = {"type": "a", "x": {"deep": [1, None, 1.5]}, "big": 2**64 + 1, "IPAM": {"Type": "b"}, "": "empty"}
+    written = own | {
+        "name": "mine",
+        "CNIVersion": "0.2.0",
+        "capabilities": {"mac": True, "ips": False},
+        "RuntimeConfig": {"old": 1},
+        "prevResult": {"cniVersion": "7.0.0"},
+        "cni.dev/else": 1,
+        "cni.dev/valid-attachments": [{"containerID": "x", "ifname": "y"}],
+    }
+    bench.plugins.write("a", ADD=[says(ONE)])
+    text = NEWEST | {"plugins": [written]}
+    asked = bench.attachment("a", text=text, capability_args={"mac": "02:00:00:00:00:01"})
+    cni = bench.cni()
+    cni.add(asked)
+    cni.check(asked)
+    cni.status(asked.network)
+    cni.gc(asked.network, [("c1", "eth0")])
+    cni.delete(asked)
+    expected = {"cniVersion": "1.1.0", "name": "net"} | own
+    wished = {"runtimeConfig": {"mac": "02:00:00:00:00:01"}}
+    before = {"prevResult": ONE | {"cniVersion": "1.1.0"}}
+    alive = dict.fromkeys(
+        ("cni.dev/valid-attachments", "cni.dev/attachments"), ({"containerID": "c1", "ifname": "eth0"},)
+    )
+    assert {call.command: call.config for call in bench.plugins.calls()} == {
+        "ADD": expected | wished,
+        "CHECK": expected | wished | before,
+        "STATUS": expected | {"RuntimeConfig": {"old": 1}},
+        "GC": expected | {"RuntimeConfig": {"old": 1}} | {key: list(value) for key, value in alive.items()},
+        "DEL": expected | wished | before,
+    }
+    assert b"18446744073709551617" in bench.plugins.calls()[0].stdin
+
+
 # --- 1.2: identifiers -------------------------------------------------------------------------------------------------
 
 BAD_NAMES = ("-a", "_a", ".", "a/b", "../a", "a b", "a:b", "a\n", "é")
@@ -154,7 +193,7 @@ def test_R31_code_1_of_a_list_with_one_version_is_an_error_and_GC_and_STATUS_pas
 
 
 @pytest.mark.parametrize("code", [50, 51])
-def test_R29_the_codes_of_STATUS_are_told_and_forbid_nothing(bench: Bench, code: int) -> None:
+def test_R29_L26_the_codes_of_STATUS_are_told_and_forbid_nothing(bench: Bench, code: int) -> None:
     bench.plugins.write("a", ADD=[says(ONE)], STATUS=[fails(code, "no addresses left")])
     cni = bench.cni()
     with pytest.raises(PluginError) as caught:
