@@ -148,7 +148,26 @@ class Unpublish(Step):
     owner: Owner
 
     def describe(self) -> str:
-        return f"nft delete element inet {TABLE.name} …  # all with comment {self.comment!r}"
+        records = AttachmentRecords("portmap", self.network)
+        if not os.path.lexists(records.path(self.owner)):
+            return ""
+        publication = _load(records, self.network, self.owner)
+        if publication is None:
+            return f"# nft delete element inet {TABLE.name} …, for all with comment {self.comment!r}"
+        return "; ".join(self._commands(publication))
+
+    def _commands(self, publication: Publication) -> Iterator[str]:
+        from cni_plugins.sdk.terms import removal as chain_removal
+
+        unused = SUBNETS.only(publication.subnets, self.network, self.owner)
+        for change in (*self._deletions(publication.elements()), *SUBNETS.removals(self.nftables, unused)):
+            yield str(Change("delete", replace(change.element, value=(), comment="", jump="")))
+        for terms in publication.terms:
+            if CHAINS.only(terms.chain, self.network, self.owner):
+                yield f"nft '{chain_removal(TABLE.name, terms.chain)}'"
+        for mapping, target in publication.pairs():
+            if mapping.protocol == "udp":
+                yield f"conntrack -D -p udp --orig-port-dst {mapping.host_port} --reply-src {target.address}"
 
     @property
     def comment(self) -> str:

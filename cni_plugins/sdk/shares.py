@@ -62,6 +62,10 @@ class Shares:
                 container_id, _colon, ifname = name.partition(":")
                 yield network, Owner(container_id, ifname)
 
+    def only(self, thing: str, network: str, owner: Owner) -> bool:
+        """Whether `owner` uses `thing`, and nobody else does."""
+        return list(self.users(thing)) == [(network, owner)]
+
     def owners(self, network: str) -> set[Owner]:
         """The attachments of a network that use something: its cost grows with the host."""
         return {owner for thing in self.things() for name, owner in self.users(thing) if name == network}

@@ -56,6 +56,10 @@ class Subnets:
         for cidr in subnets:
             self._shares.join(_name(cidr), network, owner)
 
+    def only(self, subnets: Iterable[Cidr], network: str, owner: Owner) -> list[Cidr]:
+        """Those that `owner` uses, and nobody else."""
+        return [cidr for cidr in subnets if self._shares.only(_name(cidr), network, owner)]
+
     def leave(self, subnets: Iterable[Cidr], network: str, owner: Owner) -> list[Cidr]:
         """Those that nobody uses any more."""
         return [cidr for cidr in subnets if self._shares.leave(_name(cidr), network, owner)]

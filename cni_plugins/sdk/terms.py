@@ -63,7 +63,7 @@ class Terms:
 
 def removal(table: str, chain: str) -> str:
     """What nft is told to take a chain away."""
-    return f"flush chain inet {table} {chain}\ndelete chain inet {table} {chain}\n"
+    return f"flush chain inet {table} {chain}; delete chain inet {table} {chain}"
 
 
 def to_json(terms: Terms) -> dict[str, Any]:

@@ -303,4 +303,8 @@ def test_what_publishing_says_of_itself_can_be_typed(net: Topology) -> None:
             net.machine.run("bash", "-ec", words, check=not words.startswith("conntrack"))
         assert sorted(net.machine.text("nft", "list", "ruleset").splitlines()) == sorted(done.splitlines())
         publish.Publish(nftables, wanted).apply()
-        publish.Unpublish(nftables, "web", wanted.owner).apply()
+        undoing = publish.Unpublish(nftables, "web", wanted.owner)
+        net.machine.run("bash", "-ec", undoing.describe().partition("; conntrack")[0])
+        assert elements(net.machine) == {} and chains(net.machine) == []
+        undoing.apply()
+        assert undoing.describe() == "" and records(net.machine) == []
