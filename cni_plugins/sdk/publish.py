@@ -56,8 +56,9 @@ class Publish(Step):
     publication: Publication
 
     def describe(self) -> str:
+        table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
         chains = [f"nft '{line}'" for terms in self.publication.terms for line in terms.commands(TABLE.name)]
-        return "; ".join([*chains, *map(str, (*SUBNETS.additions(self.publication.subnets), *self._creations()))])
+        return "; ".join([*table, *chains, *map(str, (*SUBNETS.additions(self.publication.subnets), *self._creations()))])
 
     def _creations(self) -> list[Change]:
         return [Change("create", element) for element in self.publication.elements()]

@@ -298,6 +298,7 @@ def test_what_publishing_says_of_itself_can_be_typed(net: Topology) -> None:
         for step in reversed(doing):
             step.undo()
         assert elements(net.machine) == {}
+        net.machine.run("nft", "flush", "ruleset")
         for step in doing:
             words = step.describe()  # conntrack's exit code says whether there were any flows
             net.machine.run("bash", "-ec", words, check=not words.startswith("conntrack"))
