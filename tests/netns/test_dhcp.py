@@ -268,6 +268,17 @@ def test_the_first_question_may_start_the_daemon(lan: Lan) -> None:
     lan.leased()
 
 
+def test_a_server_that_has_another_hardware_address_by_then_is_told(lan: Lan) -> None:
+    """As a bridge that takes the address of its newest port."""
+    lan.dnsmasq()
+    lan.daemon()
+    netns, conf = lan.machine.netns("web"), lan.conf()
+    lan.plugins.add(conf, netns)
+    lan.machine.run("ip", "link", "set", BRIDGE, "address", "02:00:00:00:77:02")
+    lan.plugins.delete(conf, netns)
+    lan.leased()
+
+
 def test_a_second_daemon_is_refused(lan: Lan) -> None:
     daemon = lan.daemon("--pidfile", "/run/lan/pid")
     assert Path("/run/lan/pid").read_text(encoding="utf-8") == f"{daemon.pid}\n"

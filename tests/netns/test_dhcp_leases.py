@@ -224,3 +224,20 @@ def test_the_clients_port_is_closed_while_there_is_nothing_to_say(lan: Lan) -> N
     inside = lan.machine.run("ip", "netns", "exec", "web", "cat", "/proc/net/packet", "/proc/net/udp").stdout
     assert len(inside.splitlines()) == 2, inside
     detach(lan)
+
+
+def test_nothing_is_sent_in_a_namespace_that_has_taken_the_path(lan: Lan) -> None:
+    lan.scripted(**HOURS)
+    daemon = lan.daemon()
+    attach(lan)
+    lan.end(daemon)
+    lan.machine.run("ip", "netns", "del", "web")
+    netns = lan.machine.netns("web")
+    lan.machine.run("ip", "link", "add", "v0", "up", "master", "lan0", "type", "veth", "peer", "eth0", "netns", "web")
+    lan.machine.run("ip", "-n", "web", "link", "set", "eth0", "up")
+    lan.plugins.delete(lan.conf("dhcp"), netns)
+    assert lan.records() == set()
+    lan.machine.run("ip", "-n", "web", "addr", "add", "10.77.0.7/24", "dev", "eth0")
+    lan.machine.run("ip", "netns", "exec", "web", "ping", "-c1", "-W2", "10.77.0.1")
+    assert lan.heard("RELEASE") == []
+    lan.machine.run("ip", "link", "del", "v0")
