@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,14 @@ def rows(shown: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("   ") if cell.strip()] for line in lines]
 
 
-def test_ours_and_those_of_the_distribution_are_listed(minirt: Command) -> None:
+def test_ours_and_those_of_others_are_listed(minirt: Command) -> None:
+    minirt.machine.leaves("file /opt/cni/bin/theirs")
+    os.mkdir("/opt/cni/bin")
+    os.symlink("/usr/lib/cni/vrf", "/opt/cni/bin/theirs")
     shown = rows(minirt.ok("cni", "version"))
     ours = next(row for row in shown if row[0] == "bridge")
     assert "1.1.0" in ours[1].split() and ours[2].endswith("/libexec/minirt/cni/bridge")
-    assert ["vrf", "0.3.1 0.4.0 1.0.0", "/usr/lib/cni/vrf"] in shown
+    assert ["theirs", "0.3.1 0.4.0 1.0.0", "/opt/cni/bin/theirs"] in shown
     hidden = [row for row in shown if row[0] == "bridge"][1]
     assert hidden[2] == f"/usr/lib/cni/bridge (behind {ours[2]})"
 
