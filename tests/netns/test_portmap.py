@@ -162,11 +162,14 @@ def test_check_passes_after_addition_and_finds_what_is_missing(net: Topology, po
     portmap.fails("CHECK", "a", *wanted)
 
 
-def test_clients_that_sent_udp_before_the_port_was_published_are_heard(net: Topology, portmap: Portmap) -> None:
+@pytest.mark.parametrize("at", ["", HOST])
+def test_clients_that_sent_udp_before_the_port_was_published_are_heard(
+    net: Topology, portmap: Portmap, at: str
+) -> None:
     portmap.ok("ADD", "b", tcp(1, 1))  # so that there are rules, which decide about a flow's first packet
     client = net.open("outside", HOST, SOCK_DGRAM)
     client.sendto(b"ping", (HOST, 5353))  # it is for the host itself
-    portmap.ok("ADD", "a", udp(5353, 53))
+    portmap.ok("ADD", "a", udp(5353, 53, at))
     assert net.converse(client, net.receive("a", A, 53), HOST, 5353) == OUTSIDE
     portmap.ok("DEL", "a")
     portmap.ok("DEL", "b")
