@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from support.machine import Machine
 
 from cni_plugins import bridge
 from cni_plugins.bridge import Config, Ends, Found
+from cni_plugins.sdk import bridges
 from cni_plugins.sdk.main import Request
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.rtnl import Link
@@ -93,3 +95,21 @@ def test_a_new_owner_is_announced_when_its_port_forwards(machine: Machine, ends:
                 heard.add(frame[12:14])
     assert plan.undo() == []
     assert machine.links() == {"lo"}
+
+
+def test_a_bridge_is_not_taken_back_while_another_gets_its_port(machine: Machine) -> None:
+    """Between the look at its ports and the deletion nobody comes in: whoever connects holds the bridge's lock."""
+    with Namespace() as host:
+        made = bridges.AddOwnBridge(host, "cni0", "02:00:00:00:00:07")
+        made.apply()
+        with bridges.lock("cni0"):
+            child = os.fork()
+            if not child:
+                made.undo()
+                os._exit(0)
+            for words in ("link add v0 master cni0 type veth", "link set v0 up"):
+                machine.run("ip", *words.split())
+        os.waitpid(child, 0)
+    assert machine.links() >= {"cni0", "v0"}
+    for name in ("cni0", "v0"):
+        machine.run("ip", "link", "del", name)
