@@ -123,7 +123,7 @@ class Play:
             alive = sum(os.path.exists(f"/run/netns/{name}") for name, _ifname in self.results)
             eventually(lambda: len(self.site.ports()) == alive)
 
-    def state(self) -> tuple[object, ...]:
+    def state(self) -> tuple[Any, ...]:
         """What an attachment may have left anywhere."""
         machine = self.site.machine
         inside = {box: machine.links(box) for box in BOXES if os.path.exists(f"/run/netns/{box}")}
