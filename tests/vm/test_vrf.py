@@ -174,7 +174,7 @@ def test_an_interface_with_a_master_is_refused(box: Box) -> None:
 
 
 @reference_fails("fails when the interface has gone and the VRF has not", "p#1282")
-def test_P9_P10_delete_bears_an_interface_that_has_gone(box: Box) -> None:
+def test_P9_P10_U5_B10_delete_bears_an_interface_that_has_gone(box: Box) -> None:
     box.plugins.add(box.conf(), BOX)
     box.run("ip link del wire0")
     for _ in range(2):
