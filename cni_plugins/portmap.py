@@ -16,11 +16,21 @@ from cni_plugins.sdk.main import Plugin, warn
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.nft import find_nft
-from cni_plugins.sdk.ports import ALL, ELSEWHERE, LOOPBACK, NEEDED, Mapping, Publication, Target, read_mapping
+from cni_plugins.sdk.ports import (
+    ALL,
+    ELSEWHERE,
+    LOOPBACK,
+    NEEDED,
+    TABLE,
+    Mapping,
+    Publication,
+    Target,
+    read_mapping,
+)
 from cni_plugins.sdk.publish import ForgetFlows, Publish, Unpublish
 from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.sysctl import SetSysctl, read_sysctl
-from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, UNSUPPORTED_FIELD, CniError
+from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, UNSUPPORTED_FIELD, CniError
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Plan
 
@@ -154,9 +164,15 @@ def gc(request: Request) -> None:
 
 
 def status(request: Request) -> None:
-    """Without the program that makes the rules, a first ADD would fail."""
+    """Without the program that makes the rules, or a kernel that takes them, ADD would fail."""
     configure(request.conf)
     find_nft()
+    with Nftables(request.env) as nftables:
+        try:
+            nftables.rules(TABLE.name)
+        except OSError as error:
+            hint = "load the kernel's module nf_tables"
+            raise CniError(NOT_AVAILABLE, f"the kernel has no nftables: {error}", hint) from None
 
 
 # --- from the result to what is published -----------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from support.machine import Machine
 from support.portmap import Portmap, elements, plain, tcp
 from support.topology import A, Topology
 
+from cni_plugins.sdk import nfnl, program
+
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS)
 
 
@@ -115,3 +117,25 @@ def test_localhost_alone_without_snat_is_refused(machine: Machine, portmap: Port
 def test_the_same_mapping_twice_counts_once(portmap: Portmap) -> None:
     portmap.ok("ADD", "a", tcp(8080, 80), tcp(8080, 80), tcp(8080, 80) | {"protocol": "TCP"})
     portmap.ok("DEL", "a")
+
+
+def test_status_names_what_is_missing_or_wrong(
+    machine: Machine, portmap: Portmap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portmap.ok("STATUS", "")
+    assert portmap.fails("STATUS", "", snat=1)["code"] == 7
+    assert portmap.fails("STATUS", "", backend="iptables")["code"] == 2
+    with monkeypatch.context() as patch:
+
+        def absent(*_: object) -> None:
+            raise OSError(93, "Protocol not supported")
+
+        patch.setattr(nfnl, "Netlink", absent)
+        error = portmap.fails("STATUS", "")
+        assert error["code"] == 50 and "the kernel has no nftables" in error["msg"]
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "FOLDERS", ("/nowhere",))
+        patch.setenv("PATH", "/nowhere")
+        error = portmap.fails("STATUS", "")
+        assert error["code"] == 50 and "nft program is missing" in error["msg"]
+    assert machine.nft() == []
