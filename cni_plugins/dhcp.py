@@ -212,11 +212,13 @@ def delete(request: Request) -> None:
 
 
 def _let_go(request: Request, owner: Owner) -> None:
-    """Have the lease given back: by the daemon, or where none answers, here and now."""
+    """Have the lease given back: by the daemon, or where none answers that knows of it, here and now."""
     records = leases.records(request.network)
     try:
-        wire.ask(_socket(request), _question("DEL", request, owner), _PATIENCE)
+        known = wire.ask(_socket(request), _question("DEL", request, owner), _PATIENCE).boolean("known")
     except (wire.NoDaemonError, CniError):
+        known = False
+    if not known:
         document = records.load(owner)
         way = leases.way_back(document, owner.ifname) if document else None
         if way is not None:

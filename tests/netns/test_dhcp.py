@@ -194,6 +194,18 @@ def test_del_needs_neither_daemon_nor_namespace(lan: Lan) -> None:
     assert "10.77" not in lan.said().rpartition("dhcp: ready")[2]
 
 
+def test_del_gives_back_what_the_daemon_knows_nothing_of(lan: Lan) -> None:
+    lan.dnsmasq()
+    daemon = lan.daemon()
+    netns, conf = lan.machine.netns("web"), lan.conf()
+    lan.plugins.add(conf, netns)
+    lan.end(daemon)
+    lan.daemon("--hostprefix", "/run/lan/nowhere")
+    lan.plugins.delete(conf, netns)
+    lan.leased()
+    assert lan.records() == set()
+
+
 def test_a_lease_that_was_deleted_behind_the_daemon_is_not_renewed(lan: Lan) -> None:
     """DEL could not reach it, under another path of the socket: the record is gone, and that is enough."""
     lan.dnsmasq(soon=True)

@@ -122,14 +122,15 @@ def test_another_address_is_not_taken_for_one_that_stands_in_the_result(lan: Lan
     detach(lan)
 
 
-def test_an_interface_that_was_down_for_a_while_has_its_lease_renewed(lan: Lan) -> None:
-    lan.scripted(**HOURS)
-    lan.daemon()
+def test_an_interface_that_was_set_down_stays_so_and_gets_its_lease_again_when_it_is_up(lan: Lan) -> None:
+    lan.scripted(**HOURS | {"lease": 3, "t2": 2})
+    lan.daemon("--timeout", "1s", "--resendmax", "1s")
     attach(lan)
     lan.machine.run("ip", "-n", "web", "link", "set", "eth0", "down")
+    until(lambda: f"has lost {GIVEN}" in lan.said(), "nobody renews it")
+    assert "UP" not in lan.machine.ip("link", "show", "eth0", netns="web")[0]["flags"]
     lan.machine.run("ip", "-n", "web", "link", "set", "eth0", "up")
-    so_far = len(lan.heard("REQUEST"))
-    until(lambda: len(lan.heard("REQUEST")) > so_far + 1, "it renews")
+    until(lambda: addresses(lan) == {f"{GIVEN}/24"}, "it is granted again")
     detach(lan)
 
 

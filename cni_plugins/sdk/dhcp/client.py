@@ -93,13 +93,7 @@ def now() -> float:
 class Client:
     """One attachment's client."""
 
-    def __init__(
-        self,
-        place: Place,
-        wish: Wish,
-        patience: Patience,
-        book: Book,
-    ) -> None:
+    def __init__(self, place: Place, wish: Wish, patience: Patience, book: Book) -> None:
         self.place = place
         self.lease: Lease | None = None
         self.mtu = 0
@@ -113,7 +107,7 @@ class Client:
     async def acquire(self, address: Address | None = None) -> Lease:
         """A lease, of `address` if that is given. Raises CniError when there is none to be had in time."""
         try:
-            with Port(self.place) as port:
+            with Port(self.place, up=True) as port:
                 self.mtu = port.link.mtu
                 granted = await self._ask_all(port, now() + self._patience.total, address)
         except GoneError as error:

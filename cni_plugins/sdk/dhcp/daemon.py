@@ -226,7 +226,7 @@ class Daemon:
         keeper = self._keepers.pop(who, None)
         if keeper is not None:
             keeper.give_back()
-        return {}
+        return {"known": keeper is not None}
 
     def _check(self, who: Who) -> dict[str, Any]:
         keeper = self._keepers.get(who)

@@ -32,12 +32,9 @@ class GoneError(Exception):
 
 
 class Port:
-    """The port of the interface at `place`, which is raised if it is down. Raises GoneError, OSError.
+    """The port of the interface at `place`, which is raised first when `up` says so. Raises GoneError, OSError."""
 
-    With `raw` off what is sent goes through the kernel's own IP, from an address that the interface must have.
-    """
-
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, up: bool = False) -> None:
         self._place = place
         self._sockets: list[socket.socket] = []
         if place.gone():
@@ -48,7 +45,7 @@ class Port:
                 raise GoneError(f"there is no interface {place.ifname} in {place.netns}")
             if not link.mac:
                 raise GoneError(f"{place.ifname} in {place.netns} has no hardware address, which DHCP needs")
-            if not link.up:
+            if up and not link.up:
                 SetLink(namespace, place.ifname, up=True).apply()
             self.link: Link = link
             try:

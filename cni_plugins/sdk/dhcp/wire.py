@@ -4,8 +4,9 @@
      "request": [1, 3, 121], "provide": {"12": "776562"}, "address": ""}
     {"address": "192.168.1.17", "options": {"1": "ffffff00", "3": "c0a80101"}, "mtu": 1500}
 
-    {"verb": "DEL" or "CHECK", "network": …, "container": …, "ifname": …}        {} or as for ADD
-    {"verb": "STATUS"}                                                            {}
+    {"verb": "DEL", "network": …, "container": …, "ifname": …}                   {"known": true}
+    {"verb": "CHECK", "network": …, "container": …, "ifname": …}                 as for ADD
+    {"verb": "STATUS"}                                                           {}
 
 Values of options are hexadecimal. A failure is the contract's error object under the key "error". Who hangs up while
 the daemon is still at work on an ADD has it taken back. The reference plugin's daemon speaks Go's own encoding (gob)
