@@ -58,7 +58,8 @@ class Publish(Step):
     def describe(self) -> str:
         table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
         chains = [f"nft '{line}'" for terms in self.publication.terms for line in terms.commands(TABLE.name)]
-        return "; ".join([*table, *chains, *map(str, (*SUBNETS.additions(self.publication.subnets), *self._creations()))])
+        changes = (*SUBNETS.additions(self.publication.subnets), *self._creations())
+        return "; ".join([*table, *chains, *map(str, changes)])
 
     def _creations(self) -> list[Change]:
         return [Change("create", element) for element in self.publication.elements()]
