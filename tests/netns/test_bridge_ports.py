@@ -96,7 +96,7 @@ def test_without_the_check_they_pass(both: Site) -> None:
 
 
 @reference_fails("leaves its chains behind for good", "p#810")
-def test_del_without_a_namespace_forgets_the_check_of_a_port(both: Site) -> None:
+def test_U4_del_without_a_namespace_forgets_the_check_of_a_port(both: Site) -> None:
     conf, _web, _db = pair(both, macspoofchk=True)
     for name in ("web", "db"):
         both.plugins.delete(conf, "", container=name)
@@ -104,7 +104,7 @@ def test_del_without_a_namespace_forgets_the_check_of_a_port(both: Site) -> None
     assert both.machine.elements() == [] and len(rules) <= 1
 
 
-def test_the_check_is_one_rule_however_many_there_are_and_two_elements_each(site: Site) -> None:
+def test_U25_the_check_is_one_rule_however_many_there_are_and_two_elements_each(site: Site) -> None:
     conf, _web, _db = pair(site, macspoofchk=True)
     rules = [item["rule"] for item in site.machine.nft() if "rule" in item]
     assert [(rule["family"], rule["table"]) for rule in rules] == [("bridge", "cni_spoofing")]
@@ -226,7 +226,7 @@ def test_a_new_bridges_own_address_is_not_held_back(site: Site) -> None:
 
 
 @pytest.mark.parametrize("clean", [False, True])
-def test_an_unused_bridge_stays_unless_the_network_wants_it_cleaned_up(site: Site, clean: bool) -> None:
+def test_U19_an_unused_bridge_stays_unless_the_network_wants_it_cleaned_up(site: Site, clean: bool) -> None:
     conf = site.conf(IPV4, cleanupBridge=clean)
     for name in ("web", "db"):
         site.box(name)

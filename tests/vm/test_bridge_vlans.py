@@ -159,7 +159,7 @@ def gateway(vlan: int = 100, **keys: Any) -> dict[str, Any]:
 
 
 @reference_fails("leaves cni0.100 behind for good", "p#282")
-def test_the_gateway_of_a_vlan_comes_with_its_first_user_and_goes_with_its_last(
+def test_U19_the_gateway_of_a_vlan_comes_with_its_first_user_and_goes_with_its_last(
     side: Plugins, machine: Machine
 ) -> None:
     conf = gateway()
