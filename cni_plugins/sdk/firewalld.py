@@ -52,6 +52,11 @@ def release(wall: Wall, _nftables: Nftables) -> None:
     all_of(*map(task, wall.addresses))
 
 
+def undoing(wall: Wall, _nftables: Nftables) -> list[str]:
+    ours = [address for address in wall.addresses if _SOURCES.only(str(address), wall.network, wall.owner)]
+    return [f"firewall-cmd --zone={wall.zone} --remove-source={host_cidr(address)}" for address in ours]
+
+
 def check(wall: Wall, _nftables: Nftables) -> None:
     for address in wall.addresses:
         if _call("querySource", wall.zone, str(host_cidr(address))) != "true":

@@ -70,6 +70,10 @@ def release(wall: Wall, nftables: Nftables) -> None:
     Guard(nftables, wall).undo()
 
 
+def undoing(wall: Wall, nftables: Nftables) -> list[str]:
+    return Guard(nftables, wall).undoing()
+
+
 def check(wall: Wall, nftables: Nftables) -> None:
     wanted = _elements(_thing(wall))
     for element, stored in zip(wanted, nftables.lookup(*wanted), strict=True):
@@ -89,7 +93,8 @@ class Guard(Step):
     wall: Wall
 
     def describe(self) -> str:
-        return "; ".join(str(Change("add", element)) for element in _elements(_thing(self.wall)))
+        table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
+        return "; ".join([*table, *map(str, _additions(_thing(self.wall)))])
 
     def apply(self) -> None:
         with _GUARDS.locked():
@@ -100,9 +105,20 @@ class Guard(Step):
         with _GUARDS.locked():
             if not _GUARDS.leave(_thing(self.wall), self.wall.network, self.wall.owner):
                 return
-            needed = [element for thing in _GUARDS.things() for element in _elements(thing)]
-            unused = [element for element in _elements(_thing(self.wall)) if element not in needed]
-            self.nftables.commit(*(Change("delete", element) for element in unused))
+            self.nftables.commit(*self._removals())
+
+    def undoing(self) -> list[str]:
+        if not _GUARDS.only(_thing(self.wall), self.wall.network, self.wall.owner):
+            return []
+        changes = self._removals()
+        held = self.nftables.lookup(*(change.element for change in changes))
+        return [str(change) for change, stored in zip(changes, held, strict=True) if stored is not None]
+
+    def _removals(self) -> list[Change]:
+        """What takes its elements away, but for those that the other policy on the same bridge has, too."""
+        others = (thing for thing in _GUARDS.things() if thing != _thing(self.wall))
+        needed = [element for thing in others for element in _elements(thing)]
+        return [Change("delete", element) for element in _elements(_thing(self.wall)) if element not in needed]
 
 
 @record

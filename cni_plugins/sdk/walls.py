@@ -4,9 +4,9 @@
     Remember        the first step of an ADD: write that down, before anything is done
     Forget          the whole of a DEL: what the record says is taken back, then the record goes
 
-A backend is a module with three functions on a Wall: `steps` for ADD, `release` for DEL, `check` for CHECK. What a
-wall consists of is said in one place, `_parts`: iptables does all of it itself, as the reference plugin has laid it
-out; firewalld has zones and no notion of bridges, so those are guarded in nftables whenever iptables is not used.
+A backend is a module with functions on a Wall: `steps` for ADD, `release` for DEL (`undoing` says it), `check` for
+CHECK. What a wall consists of is said in one place, `_parts`: iptables does all of it itself, as the reference plugin
+has laid it out; firewalld has zones and no notion of bridges, so those are guarded in nftables, as without either.
 
 DEL goes by the record alone: the backend may have been chosen anew since, the configuration may be another, the result
 may be gone. What somebody else uses too (an address that IPAM has given away again, a bridge) stays: `Shares` counts.
@@ -15,7 +15,7 @@ may be gone. What somebody else uses too (an address that IPAM has given away ag
 from __future__ import annotations
 
 from cni_plugins.sdk import garbage
-from cni_plugins.sdk.main import warn
+from cni_plugins.sdk.main import do, warn
 from cni_plugins.sdk.records import AttachmentRecords, Owner
 from cni_plugins.spec.config import View
 from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
         def release(self, wall: Wall, nftables: Nftables, /) -> None:
             """Takes it back, as far as nobody else needs it; fine when there is nothing. Raises CniError, OSError."""
+
+        def undoing(self, wall: Wall, nftables: Nftables, /) -> list[str]:
+            """What a person would type for `release`."""
 
         def check(self, wall: Wall, nftables: Nftables, /) -> None:
             """Raises CniError 100 for what is not as `steps` made it."""
@@ -100,7 +103,7 @@ def check(wall: Wall, nftables: Nftables) -> None:
 def collect(network: str, nftables: Nftables, valid: Collection[Owner]) -> None:
     """GC: what attachments of `network` have that are not `valid`. Raises the first failure, after all were tried."""
     owners = AttachmentRecords("firewall", network).owners()
-    garbage.collect(owners, valid, lambda owner: Forget(nftables, network, owner).apply())
+    garbage.collect(owners, valid, lambda owner: do(Forget(nftables, network, owner)))
 
 
 @record
@@ -111,8 +114,7 @@ class Remember(Step):
     wall: Wall
 
     def describe(self) -> str:
-        path = AttachmentRecords("firewall", self.wall.network).path(self.wall.owner)
-        return f"# what follows is written down in {path}"
+        return ""  # of the kernel's state nothing
 
     def apply(self) -> None:
         self.undo()
@@ -144,7 +146,9 @@ class Forget(Step):
     owner: Owner
 
     def describe(self) -> str:
-        return f"# what {AttachmentRecords('firewall', self.network).path(self.owner)} tells of is taken back"
+        wall = load(self.network, self.owner)
+        lines = [line for part in _parts(wall) for line in part.undoing(wall, self.nftables)] if wall else []
+        return "; ".join(lines)
 
     def apply(self) -> None:
         wall = load(self.network, self.owner)

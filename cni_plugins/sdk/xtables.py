@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.walls import Wall
     from cni_plugins.spec.ip import Address
 
+    Command = tuple[int, tuple[str, ...]]  # whose family's program is given what
+
 PROGRAMS = {4: "iptables", 6: "ip6tables"}
 FORWARD = "CNI-FORWARD"
 ADMIN = "CNI-ADMIN"
@@ -69,9 +71,6 @@ class Rule:
 
     def exists(self) -> bool:
         return _run(self.family, *self.command("-C")).exit == 0
-
-    def make(self) -> None:
-        _do(self.family, *self.made_by)
 
     def remove(self) -> None:
         """Fine when it is gone, or its chain with it."""
@@ -149,6 +148,10 @@ def release(wall: Wall, _nftables: Nftables) -> None:
     all_of(*tasks, *([GuardBridge(wall).undo] if wall.guarded else []))
 
 
+def undoing(wall: Wall, _nftables: Nftables) -> list[str]:
+    return [*Accept(wall).undoing(), *(GuardBridge(wall).undoing() if wall.guarded else ())]
+
+
 def check(wall: Wall, _nftables: Nftables) -> None:
     for rule in _expected(wall):
         if not rule.exists():
@@ -178,25 +181,20 @@ class Accept(Step):
     wall: Wall
 
     def describe(self) -> str:
-        return "; ".join(f"{line}" for family in self.wall.families for line in self._lines(family))
+        return "; ".join(_typed(*command) for command in self._missing())
 
-    def _lines(self, family: int) -> Iterator[str]:
-        for rule, chains in _entry(family, self.wall.admin).items():
-            yield from (_typed(family, ("-N", chain)) for chain in chains)
-            yield _typed(family, rule.made_by)
+    def _missing(self) -> Iterator[Command]:
+        for family in self.wall.families:
+            yield from _missing_entries(_entry(family, self.wall.admin))
         for address in self.wall.addresses:
-            if address.family == family:
-                yield from (_typed(family, rule.made_by) for rule in _accepting(address))
+            yield from _missing(_accepting(address))
 
     def apply(self) -> None:
         with _LOCK:
-            for family in self.wall.families:
-                _ensure(_entry(family, self.wall.admin))
+            commands = list(self._missing())
             for address in self.wall.addresses:
                 _ADDRESSES.join(str(address), self.wall.network, self.wall.owner)
-                for rule in _accepting(address):
-                    if not rule.exists():
-                        rule.make()
+            _carry_out(commands)
 
     def undo(self) -> None:
         """Fine when the program is gone, and the rules are out of anybody's reach with it."""
@@ -204,6 +202,11 @@ class Accept(Step):
             for address in self.wall.addresses:
                 if _left(_ADDRESSES, str(address), self.wall):
                     _remove(_accepting(address))
+
+    def undoing(self) -> Iterator[str]:
+        for address in self.wall.addresses:
+            if _ADDRESSES.only(str(address), self.wall.network, self.wall.owner):
+                yield from _removals(_accepting(address))
 
 
 @record
@@ -217,28 +220,36 @@ class GuardBridge(Step):
         return f"{self.wall.policy}:{self.wall.bridge}"
 
     def describe(self) -> str:
-        lines = []
+        return "; ".join(_typed(*command) for command in self._missing())
+
+    def _missing(self) -> Iterator[Command]:
         for family in self.wall.families:
-            for rule, chains in _stages(family).items():
-                lines += [_typed(family, ("-N", chain)) for chain in chains] + [_typed(family, rule.made_by)]
-            lines += [_typed(family, rule.made_by) for rule in _guarding(family, self._thing)]
-        return "; ".join(lines)
+            yield from _missing_entries(_stages(family))
+            yield from _missing(_guarding(family, self._thing))
 
     def apply(self) -> None:
         with _LOCK:
+            commands = list(self._missing())
             for family in self.wall.families:
-                _ensure(_stages(family))
                 _GUARDS.join(f"{self._thing}:{family}", self.wall.network, self.wall.owner)
-                for rule in _guarding(family, self._thing):
-                    if not rule.exists():
-                        rule.make()
+            _carry_out(commands)
 
     def undo(self) -> None:
         with _LOCK:
             for family in self.wall.families:
                 if _left(_GUARDS, f"{self._thing}:{family}", self.wall):
-                    needed = [rule for thing in _others(family) for rule in _guarding(family, thing)]
-                    _remove([rule for rule in _guarding(family, self._thing) if rule not in needed])
+                    _remove(self._unneeded(family))
+
+    def undoing(self) -> Iterator[str]:
+        for family in self.wall.families:
+            if _GUARDS.only(f"{self._thing}:{family}", self.wall.network, self.wall.owner):
+                yield from _removals(self._unneeded(family))
+
+    def _unneeded(self, family: int) -> list[Rule]:
+        """Its rules, but for those that the other policy on the same bridge has, too."""
+        others = (thing for thing in _guarded(family) if thing != self._thing)
+        needed = [rule for thing in others for rule in _guarding(family, thing)]
+        return [rule for rule in _guarding(family, self._thing) if rule not in needed]
 
 
 def _left(shares: Shares, thing: str, wall: Wall) -> bool:
@@ -247,7 +258,7 @@ def _left(shares: Shares, thing: str, wall: Wall) -> bool:
     return shares.leave(thing, wall.network, wall.owner) and used
 
 
-def _others(family: int) -> list[str]:
+def _guarded(family: int) -> list[str]:
     """The bridges, with their policies, that somebody has guarded."""
     split = (thing.rpartition(":") for thing in _GUARDS.things())
     return [thing for thing, _, digit in split if digit == str(family)]
@@ -263,26 +274,36 @@ def _expected(wall: Wall) -> Iterator[Rule]:
         yield from _accepting(address)
 
 
-def _ensure(entries: dict[Rule, tuple[str, ...]]) -> None:
-    """Make the jumps that are missing, and the chains that they need."""
+def _missing_entries(entries: dict[Rule, tuple[str, ...]]) -> Iterator[Command]:
+    """What makes the jumps that are missing, and the chains that they need."""
     for rule, chains in entries.items():
         if not rule.exists():
             for chain in chains:
-                _make_chain(rule.family, chain)
+                if _run(rule.family, "-S", chain, "1").exit:
+                    yield rule.family, ("-N", chain)
             position = _behind_guards(rule.family) if rule.words[-1] == FORWARD else 1
-            _do(rule.family, "-I", rule.chain, str(position), *rule.words)
+            yield rule.family, ("-I", rule.chain, str(position), *rule.words)
 
 
-def _make_chain(family: int, chain: str) -> None:
-    """That it is there is fine; that its name means something else already (ACCEPT) is not."""
-    said = _run(family, "-N", chain)
-    if said.exit not in (0, _NO):
-        raise CniError(PLUGIN_SPECIFIC, f"{_typed(family, ('-N', chain))}: {said.first}")
+def _missing(rules: list[Rule]) -> Iterator[Command]:
+    return ((rule.family, rule.made_by) for rule in rules if not rule.exists())
+
+
+def _removals(rules: list[Rule]) -> Iterator[str]:
+    return (_typed(rule.family, rule.command("-D")) for rule in rules if rule.exists())
+
+
+def _carry_out(commands: list[Command]) -> None:
+    """That a chain is there by now is fine; that its name means something else already (ACCEPT) is not."""
+    for family, words in commands:
+        said = _run(family, *words)
+        if said.exit and not (words[0] == "-N" and said.exit == _NO):
+            raise CniError(PLUGIN_SPECIFIC, f"{_typed(family, words)}: {said.first}")
 
 
 def _behind_guards(family: int) -> int:
     """Where the jump to CNI-FORWARD belongs: nothing may be accepted there that the guards have not seen."""
-    listed = _do(family, "-S", "FORWARD").text.splitlines()
+    listed = _run(family, "-S", "FORWARD").text.splitlines()
     rules = [line for line in listed if line.startswith("-A ")]
     guards = [place for place, line in enumerate(rules, 1) if f"-j {STAGE_1}" in line]
     return max(guards, default=0) + 1
@@ -311,14 +332,6 @@ def _for_restore(word: str) -> str:
 
 def _find(family: int) -> str:
     return program.find(PROGRAMS[family], "iptables")
-
-
-def _do(family: int, *words: str) -> program.Said:
-    """Run it; whatever it refuses is an error. Raises CniError."""
-    said = _run(family, *words)
-    if said.exit:
-        raise CniError(PLUGIN_SPECIFIC, f"{_typed(family, words)}: {said.first}")
-    return said
 
 
 def _run(family: int, *words: str) -> program.Said:

@@ -18,6 +18,8 @@ from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.walls import Wall
 from cni_plugins.spec.ip import parse_address
+from cni_plugins.spec.record import replace
+from cni_plugins.spec.steps import Plan
 
 IPTABLES = ("nft table ip* filter", "nft chain ip* filter *", "nft rule ip* filter *")
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS, *IPTABLES, "file /run/plugins/*", "in netns *")
@@ -204,23 +206,33 @@ def test_nothing_is_accepted_that_the_guards_have_not_seen(firewall: Firewall, m
 
 
 def test_what_the_steps_say_is_what_they_do(firewall: Firewall, machine: Machine) -> None:
-    """Typed into a shell, the words of the steps make the same rules."""
+    """Typed into a shell, the words of the steps leave an ADD nothing to do, and those of a DEL the DEL."""
+    firewall.add("b", backend="iptables")  # so that not everything has to be made
     addresses = (parse_address(A), parse_address(A6))
-    wall = Wall("net", Owner("a", "eth0"), "iptables", addresses, "isolated", "cni0", admin="CNI-ADMIN")
-    with Nftables() as nftables:
-        words = [step.describe() for step in walls.steps(wall, nftables)]
-    for line in words:
-        machine.run("sh", "-c", line)
-    typed = [rules(machine, program=program) for program in PROGRAMS]
-    for program in PROGRAMS:
-        machine.run(program, "-F")
-        machine.run(program, "-X")
-    result = firewall.result("a")
-    result["interfaces"][1]["name"] = "other"
-    firewall.add("a", backend="iptables", ingressPolicy="isolated", prevResult=result)
-    assert sorted(typed[0]) == sorted(rules(machine))
-    assert sorted(typed[1]) == sorted(rules(machine, program="ip6tables"))
-    firewall.delete("a")
+    plain = Wall("net", Owner("a", "eth0"), "iptables", addresses, "isolated", "cni0", admin="CNI-ADMIN")
+    for wall in (plain, replace(plain, backend="nftables")):
+        with Nftables() as nftables, Plan() as plan:
+            before, doing = state(machine), walls.steps(wall, nftables)
+            for step in doing:
+                machine.run("bash", "-ec", step.describe())
+            typed = state(machine)
+            plan.do(*doing)
+            assert state(machine) == typed != before
+            back = walls.Forget(nftables, wall.network, wall.owner)
+            machine.run("bash", "-ec", back.describe())
+            without = state(machine)
+            back.apply()
+            assert state(machine) == without
+            assert back.describe() == ""
+    assert [line for line in rules(machine) if A in line or " cni0" in line] == []
+    assert guards(machine) == {}
+    firewall.delete("b")
+
+
+def state(machine: Machine) -> list[list[str]]:
+    return [sorted(rules(machine, program=program)) for program in PROGRAMS] + [
+        sorted(map(str, guards(machine).items()))
+    ]
 
 
 # --- with the reference plugin ----------------------------------------------------------------------------------------
