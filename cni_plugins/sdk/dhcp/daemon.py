@@ -26,7 +26,7 @@ from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable, Mapping
     from typing import Any
 
     from cni_plugins.spec.ip import Address
@@ -131,7 +131,9 @@ class Daemon:
         page.tell(f"has {lease.address} still")
         self._keep(who, keeper, lease)
 
-    def _keeper(self, who: Who, place: Place, request: Any, provide: Any, page: Page) -> Keeper:
+    def _keeper(
+        self, who: Who, place: Place, request: Iterable[int], provide: Mapping[int, bytes], page: Page
+    ) -> Keeper:
         wish = Wish(provide.get(CLIENT_ID) or _identifier(who), tuple(request), provide, self._settings.broadcast)
         keeper = Keeper(Client(place, wish, self._patience, page), page)
         self._keepers[who] = keeper
@@ -187,6 +189,8 @@ class Daemon:
             return {"error": error.to_json()}
         except JsonError as error:
             return {"error": CniError(INVALID_CONFIG, f"the question is not JSON: {error}").to_json()}
+        except ConnectionError:
+            raise  # nobody is there to be answered
         except Exception as error:
             say(f"{type(error).__name__}: {error}")
             return {"error": CniError(INTERNAL, f"{type(error).__name__}: {error}").to_json()}
