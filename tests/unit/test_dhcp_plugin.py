@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+import pyroute2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.dhcp.dhcp4msg import dhcp4msg
 from pyroute2.protocols import ethmsg, ip4msg, udpmsg
+from support import house, startup
 
 from cni_plugins import dhcp
 from cni_plugins.sdk.dhcp import leases, messages, options, settings, wire
@@ -344,3 +348,36 @@ def test_a_socket_handed_over_is_taken_by_the_process_that_it_is_for(monkeypatch
     monkeypatch.setenv("LISTEN_FDS", "2")
     with pytest.raises(CniError, match="LISTEN_FDS is '2'"):
         process.inherited()
+
+
+def installed(folder: Path, *packages: Path) -> list[str]:
+    """The daemon's command line, with our package and `packages` in one folder and nothing else of ours around."""
+    folder.mkdir()
+    for package in (house.TOP / "cni_plugins", *packages):
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    words = f"import sys; sys.path.append({str(folder)!r})"
+    launch = "from cni_plugins.sdk.main import main; from cni_plugins.dhcp import PLUGIN; main(PLUGIN)"
+    return [startup.PYTHON, "-IS", "-c", f"{words}; {launch}", "daemon", "--socketpath", str(folder)]
+
+
+def said(argv: list[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_the_daemon_finds_pyroute2_beside_its_own_package(tmp_path: Path) -> None:
+    argv = installed(tmp_path / "site", Path(pyroute2.__file__).parent)
+    assert said(argv) == f"dhcp: error: {tmp_path}/site is there, and is no socket: name another with --socketpath\n"
+
+
+def test_without_pyroute2_the_daemon_says_what_it_needs(tmp_path: Path) -> None:
+    """Also where there is one that is too old, as in a distribution."""
+    older = tmp_path / "pyroute2"
+    (older / "dhcp").mkdir(parents=True)
+    (older / "__init__.py").touch()
+    (older / "dhcp" / "__init__.py").touch()
+    for number, packages in enumerate([(), (older,)]):
+        text = said(installed(tmp_path / str(number), *packages))
+        assert text.startswith("dhcp: error: the daemon needs pyroute2 0.9 (No module named 'pyroute2")
+        assert text.count("\n") == 1

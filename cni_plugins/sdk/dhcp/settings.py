@@ -98,11 +98,11 @@ def find_pyroute2() -> None:
     or where the interpreter looks by itself. Raises ImportError with a sentence.
     """
     try:
-        import pyroute2.dhcp.dhcp4msg
+        import pyroute2.dhcp.enums.bootp
     except ImportError:
         _look_around()
     try:
-        import pyroute2.dhcp.dhcp4msg  # noqa: F401
+        import pyroute2.dhcp.enums.bootp  # noqa: F401
     except ImportError as error:
         raise ImportError(f"the daemon needs pyroute2 0.9 ({error}); `pip install pyroute2` gets it") from None
 
