@@ -158,14 +158,8 @@ def limited(rtnl: Rtnl, index: int) -> tuple[int, int, int] | None:
 
 def diverted(rtnl: Rtnl, index: int) -> list[int]:
     """The links to which what the link receives is redirected."""
-    try:
-        replies = rtnl.dump(filters_dump(index))
-    except NetlinkError as error:
-        if error.errno in (EINVAL, ENOENT):
-            return []
-        raise
     found = []
-    for reply in replies:
+    for reply in _filters(rtnl, index):
         options = attributes(attributes(reply.body, _TCMSG.size).get(TCA_OPTIONS, b""))
         for act in attributes(options.get(TCA_U32_ACT, b"")).values():
             told = attributes(act)
@@ -173,6 +167,16 @@ def diverted(rtnl: Rtnl, index: int) -> list[int]:
                 fields = _MIRRED.unpack_from(attributes(told[TCA_ACT_OPTIONS])[TCA_MIRRED_PARMS])
                 found += [fields[-1]] if fields[-2] == TCA_EGRESS_REDIR else []
     return found
+
+
+def _filters(rtnl: Rtnl, index: int) -> list[Message]:
+    """What is asked of all that the link receives."""
+    try:
+        return rtnl.dump(filters_dump(index))
+    except NetlinkError as error:
+        if error.errno in (EINVAL, ENOENT):
+            return []
+        raise
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ class Divert(LinkStep):
         return [ingress_add(index), redirect_add(index, self.namespace.index(self.to))]
 
     def apply(self) -> None:
-        """Without leaving the first when the second is refused."""
+        """One after the other: where the first is refused, the queue is somebody else's, and gets no filter of ours."""
         first, second = self.messages()
         for message in (first, second):
             try:
@@ -235,10 +239,12 @@ class Divert(LinkStep):
 def release(rtnl: Rtnl, index: int, to: int) -> None:
     """Take off a link the bucket, and the way to the link of index `to`; nothing of anybody else's.
 
-    Fine where it has neither. Raises NetlinkError.
+    Fine where it has neither. A queue without any filter is ours, too, where there is a link `to`: whoever made it was
+    killed before it was done. Raises NetlinkError.
     """
     messages = [bucket_delete(index)] if limited(rtnl, index) is not None else []
-    messages += [ingress_delete(index)] if to in diverted(rtnl, index) else []
+    if to and (to in diverted(rtnl, index) or not _filters(rtnl, index)):
+        messages.append(ingress_delete(index))
     for answer in rtnl.talk(messages) if messages else ():
         if isinstance(answer, NetlinkError) and answer.errno not in (EINVAL, ENOENT, ENODEV):
             raise answer

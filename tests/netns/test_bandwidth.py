@@ -299,6 +299,12 @@ def test_an_add_that_fails_leaves_nothing(ours: Shaped) -> None:
     assert (ours.qdiscs("host0"), ours.ifbs()) == ([("pfifo", "5:")], [])
 
 
+def test_a_queue_of_somebody_elses_gets_no_filter_of_ours(ours: Shaped) -> None:
+    ours.machine.run("tc", "qdisc", "add", "dev", "host0", "ingress")
+    assert "tc qdisc add dev host0 ingress: " in ours.error("ADD", ours.conf(**SMALL))
+    assert (ours.qdiscs("host0"), ours.redirected("host0"), ours.ifbs()) == ([("ingress", "ffff:")], [], [])
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
