@@ -69,7 +69,8 @@ class AddGuard(Step):
     mac: str
 
     def describe(self) -> str:
-        return "\n".join(map(str, self._changes()))
+        table = [] if self.nftables.rules(TABLE.name, TABLE.family) else [f"nft '{TABLE}'"]
+        return "; ".join([*table, *map(str, self._changes())])
 
     def _changes(self) -> list[Change]:
         comment = f"{self.network} {self.container_id} {self.ifname}"[:120]
@@ -99,7 +100,7 @@ class RemoveGuard(Step):
     ifname: str
 
     def describe(self) -> str:
-        return "\n".join(str(Change("delete", element)) for element in self._elements())
+        return "; ".join(str(Change("delete", element)) for element in self._elements())
 
     def _elements(self) -> tuple[Element, ...]:
         known = _recorded(AttachmentRecords("spoofing", self.network), Owner(self.container_id, self.ifname))

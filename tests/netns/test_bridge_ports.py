@@ -14,6 +14,9 @@ from support.plugins import Plugins
 from support.sides import reference_fails
 from support.site import IPV4, IPV6, Site
 
+from cni_plugins.sdk.nfnl import Nftables
+from cni_plugins.sdk.spoofing import AddGuard, RemoveGuard
+
 pytestmark = pytest.mark.leaves(*leftovers.SHARED)
 
 # Sends one frame of a protocol that nobody speaks, from a hardware address, to everybody.
@@ -185,7 +188,7 @@ def test_an_interface_may_be_left_down_for_somebody_else_to_raise(site: Site) ->
 
 # --- duplicate addresses --------------------------------------------------------------------------------------------
 
-DAD = {"enabledad": True, "ipam": {"type": "static", "addresses": [{"address": "fd00:1::5/64"}]}}
+DAD: dict[str, Any] = {"enabledad": True, "ipam": {"type": "static", "addresses": [{"address": "fd00:1::5/64"}]}}
 
 
 def test_a_duplicate_is_found_out_where_that_is_asked_for_and_nothing_is_left(site: Site) -> None:
@@ -264,3 +267,30 @@ def test_adds_that_fail_beside_those_that_work_take_no_bridge_from_them(site: Si
         for name in names[::2]:
             site.delete(good, name)
         assert site.machine.links() == {"lo"}
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_spoof_check_describes_does_what_it_does(machine: Machine) -> None:
+    """As a shell runs it: on a machine without the table, and back again."""
+    with Nftables() as nftables:
+        step = AddGuard(nftables, "net", "web", "eth0", "veth0a1b2c3d", "02:00:00:00:00:02")
+        typed = step.describe()
+        step.apply()
+        made, taken = machine.nft(), RemoveGuard(nftables, "net", "web", "eth0")
+        back = taken.describe()
+        taken.apply()
+        machine.run("nft", "flush", "ruleset")
+        machine.run("sh", "-ec", typed)
+        assert _plain(machine.nft()) == _plain(made)
+        machine.run("sh", "-ec", back)
+    assert machine.elements() == []
+
+
+def _plain(ruleset: list[dict[str, Any]]) -> str:
+    """Without the kernel's own numbers."""
+    bodies = [
+        {key: value for key, value in body.items() if key != "handle"} for item in ruleset for body in item.values()
+    ]
+    return json.dumps(bodies, sort_keys=True)
