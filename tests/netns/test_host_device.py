@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -376,6 +377,19 @@ def test_what_was_killed_in_the_middle_is_taken_down(site: Site) -> None:
     site.machine.run("ip", "link", "set", "dev0", "down", "alias", "dev0")  # which takes IPv6's addresses
     site.delete(conf(ipam=LEASE))
     assert (as_it_is(site), RECORDS.exists()) == (before, False)
+
+
+def test_B3_what_an_add_that_was_killed_has_made_is_taken_down(site: Site) -> None:
+    """At one moment or another; DEL is not told the namespace."""
+    before = used(site)
+    for milliseconds in range(10, 100, 10):
+        adding = site.plugins.start("ADD", conf(ipam=LEASE), "/run/netns/web")
+        time.sleep(milliseconds / 1000)
+        adding.kill()
+        site.plugins.finish(adding)
+        site.plugins.delete(conf(ipam=LEASE), "", container="web")
+        records = list(RECORDS.iterdir()) if RECORDS.exists() else []
+        assert (as_it_is(site), site.leases(), records) == (before, set(), []), milliseconds
 
 
 def test_an_address_that_somebody_renews_is_not_made_one_for_ever(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,20 @@ def test_a_link_that_has_come_to_have_the_same_name_is_left_alone(site: Site) ->
     site.plugins.delete(made, "", container="web")
     assert (site.machine.links(), site.leases()) == ({"lo", port}, set())
     site.machine.run("ip", "link", "del", port)
+
+
+def test_B3_what_an_add_that_was_killed_has_made_is_taken_down(site: Site) -> None:
+    """At one moment or another: its records are written before what they tell of."""
+    site.box()
+    made = conf(IPV4, IPV6, ipMasq=True)
+    for milliseconds in range(10, 60, 5):
+        adding = site.plugins.start("ADD", made, "/run/netns/web")
+        time.sleep(milliseconds / 1000)
+        adding.kill()
+        site.plugins.finish(adding)
+        site.plugins.delete(made, "", container="web")
+        site.delete(made)  # before the host's end has a name on it, the container's is all there is
+        assert nothing_is_left(site), milliseconds
 
 
 # --- CHECK, GC, STATUS ----------------------------------------------------------------------------------------------
