@@ -9,7 +9,7 @@ from support.firewall import C6, PROGRAMS, C, Firewall, TwoBridges, guards, reco
 from support.leftovers import FOLDERS, TABLES
 from support.machine import Machine
 from support.portmap import Portmap, tcp
-from support.topology import A6, GATEWAY, HOST, HOST6, OUTSIDE, OUTSIDE6, A, B
+from support.topology import A6, FAR, GATEWAY, HOST, HOST6, OUTSIDE, OUTSIDE6, A, B
 
 IPTABLES = ("nft table ip* filter", "nft chain ip* filter *", "nft rule ip* filter *CNI-FORWARD", "nft rule * FORWARD")
 pytestmark = pytest.mark.leaves(*TABLES, *FOLDERS, *IPTABLES, "file /run/plugins/*")
@@ -82,6 +82,27 @@ def test_isolated_keeps_neighbours_out_as_well(
     assert net.reaches("b", OUTSIDE)
     assert net.reaches("a", OUTSIDE6)
     take_down(firewall, machine, backend, "a", "b", "c")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_on_wires_of_their_own_containers_are_kept_from_each_other(
+    net: TwoBridges, firewall: Firewall, machine: Machine, backend: str
+) -> None:
+    """As ptp makes them: the first link of the result is the host's end of the wire. Two hosts stand in for two."""
+    prepare(net, backend)
+    results = {}
+    for name, link, address in (("outside", "wan0", OUTSIDE), ("far", "wan1", FAR)):
+        interfaces = [{"name": link}, {"name": "eth0", "sandbox": f"/run/netns/{name}"}]
+        ips = [{"address": f"{address}/24", "interface": 1}]
+        results[name] = {"cniVersion": "1.1.0", "interfaces": interfaces, "ips": ips}
+    for name, result in results.items():
+        firewall.add(name, backend=backend, ingressPolicy="isolated", prevResult=result)
+        firewall.check(name, backend=backend, ingressPolicy="isolated", prevResult=result).done()
+    firewall.add("a", backend=backend)
+    assert net.cut_off("outside", FAR)
+    assert net.cut_off("far", OUTSIDE)
+    assert net.reaches("a", FAR)
+    take_down(firewall, machine, backend, "a", *results)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

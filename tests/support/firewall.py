@@ -32,7 +32,7 @@ class Firewall:
 
     def conf(self, name: str, version: str = "1.1.0", ifname: str = "eth0", **keys: Any) -> dict[str, Any]:
         conf: dict[str, Any] = {"cniVersion": version, "name": f"on-{BRIDGES.get(name, 'cni0')}", "type": "firewall"}
-        conf["prevResult"] = self.result(name, version, ifname)
+        conf["prevResult"] = self.result(name, version, ifname) if name in ADDRESSES else None
         return {key: value for key, value in (conf | keys).items() if value is not None}
 
     def result(self, name: str, version: str = "1.1.0", ifname: str = "eth0") -> dict[str, Any]:
