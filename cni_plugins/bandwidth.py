@@ -19,14 +19,13 @@ import sys
 
 from cni_plugins.sdk import chained, keys, kinds, naming, traffic
 from cni_plugins.sdk.links import DeleteLink, SetLink, Together
-from cni_plugins.sdk.main import Plugin, warn
+from cni_plugins.sdk.main import Plugin, do, new_plan, warn
 from cni_plugins.sdk.netns import Namespace, sandbox, sandbox_left
 from cni_plugins.sdk.traffic import Bucket, Divert, Limit
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.result import Interface
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def add(request: Request) -> Result:
     config = configure(request.conf)
     if not config:
         return result
-    with Namespace() as host, Plan() as plan:
+    with Namespace() as host, new_plan() as plan:
         with sandbox(request.netns) as inside:
             end = _end(request, result, host, inside)
         plan.do(*steps(request, config, host, end))
@@ -159,7 +158,7 @@ def delete(request: Request) -> None:
         if end is not None:
             traffic.release(host.rtnl, end.index, ifb.index if ifb is not None else 0)
         if ifb is not None:
-            DeleteLink(host, ifb.name).apply()
+            do(DeleteLink(host, ifb.name))
 
 
 def _ifb_left(request: Request, host: Namespace) -> Link | None:
@@ -233,7 +232,7 @@ def gc(request: Request) -> None:
         for link in host.rtnl.all_links():
             ours = link.kind == "ifb" and link.alias.startswith(naming.alias_prefix(request.network))
             if ours and link.alias not in alive:
-                DeleteLink(host, link.name).apply()
+                do(DeleteLink(host, link.name))
 
 
 def status(request: Request) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import bridges, garbage, hostends, ipam, keys, layer3, masquerade, naming
 from cni_plugins.sdk.links import AddSharedAddress, AddVeth, DeleteAddress, SetLink, SetPort, Together, wait_running
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, do, later, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.records import Owner
@@ -258,7 +258,7 @@ def add(request: Request) -> Result:
     config = configure(request)
     nftables = Nftables(request.env)
     try:
-        with Namespace() as host, sandbox(request.netns) as inside, Plan() as plan:
+        with Namespace() as host, sandbox(request.netns) as inside, new_plan() as plan:
             hostends.refuse_twice(request, host, inside)
             ends = _ends(request, config, host, inside)
             lease = ipam.Lease(request) if config.layer3 else None
@@ -337,7 +337,7 @@ def _result(request: Request, config: Config, ends: Ends, result: Result) -> Res
     if not (port.running or config.disabled):
         raise CniError(INTERNAL, f"{ends.port}, a port of {config.bridge}, does not come up")
     if config.layer3:
-        layer3.announce(ends.inside, ends.ifname, ends.mac).apply()
+        do(layer3.announce(ends.inside, ends.ifname, ends.mac))
     gateway = ends.host.link(config.gateway_link) if config.gateway and config.access else None
     return Result(
         (
@@ -363,7 +363,7 @@ def delete(request: Request) -> None:
     try:
         released = ipam.begin(request)
         garbage.all_of(
-            masquerade.RemoveMasquerade(nftables, *who).apply,
+            later(masquerade.RemoveMasquerade(nftables, *who)),
             lambda: bridges.unguard(nftables, *who),
             lambda: hostends.delete(request),
             lambda: bridges.leave_gateway(request.network, Owner(request.container_id, request.ifname)),

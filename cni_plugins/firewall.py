@@ -19,7 +19,7 @@ from __future__ import annotations
 from cni_plugins.sdk import chained, walls
 from cni_plugins.sdk.garbage import valid_attachments
 from cni_plugins.sdk.keys import refuse_near_misses
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.records import Owner
@@ -27,7 +27,6 @@ from cni_plugins.sdk.walls import BACKENDS, FIREWALLD, IPTABLES, ISOLATED, NFTAB
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, LIMITED_CONNECTIVITY, NOT_AVAILABLE, CniError
 from cni_plugins.spec.record import record
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _word(conf: View, key: str, default: str, longest: int) -> str:
 def add(request: Request) -> Result:
     result = chained.previous(request)
     config = configure(request.conf)
-    with Nftables(request.env) as nftables, Plan() as plan:
+    with Nftables(request.env) as nftables, new_plan() as plan:
         wall = _wall(request, result, config, config.backend or _chosen(nftables))
         plan.do(*walls.steps(wall, nftables))
     return result
@@ -95,7 +94,7 @@ def delete(request: Request) -> None:
     with Nftables(request.env) as nftables:
         if walls.load(request.network, owner) is None:
             _take_over(request, nftables)
-        Forget(nftables, request.network, owner).apply()
+        do(Forget(nftables, request.network, owner))
 
 
 def check(request: Request) -> None:

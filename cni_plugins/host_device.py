@@ -18,7 +18,7 @@ from __future__ import annotations
 from cni_plugins.sdk import devices, garbage, ipam, keys, layer3, sysdevices
 from cni_plugins.sdk.devices import Lend
 from cni_plugins.sdk.links import SetLink
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox
 from cni_plugins.sdk.records import AttachmentRecords, Owner
 from cni_plugins.sdk.single import Remember
@@ -26,7 +26,6 @@ from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, NOT_AVAILABLE, Cni
 from cni_plugins.spec.mac import mac_bytes, mac_text
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.result import Interface, Result
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def find(host: Namespace, config: Config, code: int) -> Link:
 def add(request: Request) -> Result:
     config = configure(request)
     owner, records = _mine(request)
-    with Namespace() as host, sandbox(request.netns) as inside, Plan() as plan:
+    with Namespace() as host, sandbox(request.netns) as inside, new_plan() as plan:
         lease = ipam.Lease(request) if config.layer3 else None
         if config.driver:
             plan.do(*([lease] if lease is not None else []))

@@ -6,7 +6,7 @@ It has no keys of its own and takes no notice of CNI_IFNAME. In a chain it passe
 from __future__ import annotations
 
 from cni_plugins.sdk.links import SetLink
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, do
 from cni_plugins.sdk.netns import sandbox, sandbox_left
 from cni_plugins.spec.errors import INTERNAL, CniError
 from cni_plugins.spec.ip import parse_network
@@ -32,7 +32,7 @@ def raised(namespace: Namespace) -> SetLink:
 def add(request: Request) -> Result:
     with sandbox(request.netns) as namespace:
         _refuse_others(_addresses(namespace))
-        raised(namespace).apply()
+        do(raised(namespace))
         if request.prev_result is not None:
             return request.prev_result
         link = namespace.rtnl.link(LO)
@@ -60,7 +60,7 @@ def delete(request: Request) -> None:
     namespace = sandbox_left(request.netns)
     if namespace is not None:
         with namespace:
-            SetLink(namespace, "lo", up=False).apply()
+            do(SetLink(namespace, "lo", up=False))
 
 
 def check(request: Request) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from cni_plugins.sdk import publish
 from cni_plugins.sdk.garbage import valid_attachments
 from cni_plugins.sdk.keys import refuse_near_misses
-from cni_plugins.sdk.main import Plugin, warn
+from cni_plugins.sdk.main import Plugin, do, new_plan, warn
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.nft import find_nft
@@ -32,7 +32,6 @@ from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.sysctl import SetSysctl, read_sysctl
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, UNSUPPORTED_FIELD, CniError
 from cni_plugins.spec.record import record
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def add(request: Request) -> Result:
     config = configure(request.conf)
     if not config.mappings:
         return result
-    with Namespace() as host, Nftables(request.env) as nftables, Plan() as plan:
+    with Namespace() as host, Nftables(request.env) as nftables, new_plan() as plan:
         publication = _publication(request, config, result, host)
         plan.do(*steps(publication, nftables, host))
     return result
@@ -140,7 +139,7 @@ def steps(publication: Publication, nftables: Nftables, host: Namespace) -> list
 def delete(request: Request) -> None:
     """By the record alone: the configuration may have changed, the result and the namespace may be gone."""
     with Nftables(request.env) as nftables:
-        Unpublish(nftables, request.network, Owner(request.container_id, request.ifname)).apply()
+        do(Unpublish(nftables, request.network, Owner(request.container_id, request.ifname)))
 
 
 def check(request: Request) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import garbage, hostends, ipam, keys, layer3, masquerade, naming
 from cni_plugins.sdk.links import AddAddress, AddRoute, AddVeth, SetLink, Together, wait_running
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, later, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.onlink import AddHostRoute, AddLoneAddress, AddRouteFrom
@@ -25,7 +25,6 @@ from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, CniError
 from cni_plugins.spec.ip import BITS, Cidr, host_cidr
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.result import Interface, Result, Route
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def add(request: Request) -> Result:
     config = configure(request)
     nftables = Nftables(request.env)
     try:
-        with Namespace() as host, sandbox(request.netns) as inside, Plan() as plan:
+        with Namespace() as host, sandbox(request.netns) as inside, new_plan() as plan:
             hostends.refuse_twice(request, host, inside)
             ends = _ends(request, host, inside)
             lease = ipam.Lease(request)
@@ -204,7 +203,7 @@ def delete(request: Request) -> None:
     mask = masquerade.RemoveMasquerade(nftables, *hostends.identity(request))
     try:
         released = ipam.begin(request)
-        garbage.all_of(mask.apply, lambda: hostends.delete(request), released)
+        garbage.all_of(later(mask), lambda: hostends.delete(request), released)
     finally:
         nftables.close()
 

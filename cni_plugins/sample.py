@@ -19,11 +19,10 @@ from __future__ import annotations
 
 # These are imported on the way of every container's start: nothing dear (json, re, socket, subprocess, typing, …).
 from cni_plugins.sdk.links import SetLink
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, new_plan
 from cni_plugins.sdk.netns import sandbox
 from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.record import record, replace
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False  # types cost nothing at run time: mypy takes this for true, the interpreter does not
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def add(request: Request) -> Result:
     """Read everything before touching anything; then the steps, which a Plan takes back when one of them fails."""
     result = _previous(request)
     config = configure(request.conf)
-    with sandbox(request.netns) as namespace, Plan() as plan:
+    with sandbox(request.netns) as namespace, new_plan() as plan:
         plan.do(*steps(namespace, request.ifname, config))
     return _with_mtu(result, request, config.mtu)
 

@@ -17,14 +17,13 @@ from fcntl import LOCK_EX, flock
 
 from cni_plugins.sdk import chained, keys
 from cni_plugins.sdk.links import Together
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox, sandbox_left
 from cni_plugins.sdk.rtmsg import AF_INET, AF_INET6, RT_TABLE_MAIN, LinkRoute
 from cni_plugins.sdk.rules import OURS, AddRule, DeleteRule, PutRoute, Rule, TakeRoute, is_empty, rules
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.ip import Address, Cidr, host_cidr, parse_address
 from cni_plugins.spec.record import record, replace
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def add(request: Request) -> Result:
     result = chained.previous(request)
     config = configure(request.conf)
     ips = _ips(request, result)
-    with sandbox(request.netns) as inside, Plan() as plan:
+    with sandbox(request.netns) as inside, new_plan() as plan:
         _lock(inside)
         plan.do(*steps(config, ips, inside, _find(request, config, inside, ips)))
     return result
@@ -197,13 +196,13 @@ def delete(request: Request) -> None:
         link = inside.link(request.ifname)
         doomed = _doomed(request, inside, link)
         for rule in doomed:
-            DeleteRule(inside, rule).apply()
+            do(DeleteRule(inside, rule))
         tables = {rule.table for rule in doomed if rule.protocol == OURS and _table_key(request.conf) is None}
         if link is not None and tables:
             for family in (AF_INET, AF_INET6):
                 for route in inside.rtnl.routes(link.index, family):
                     if route.table in tables and route.table != RT_TABLE_MAIN:
-                        TakeRoute(inside, link.name, route).apply()
+                        do(TakeRoute(inside, link.name, route))
 
 
 def _doomed(request: Request, inside: Namespace, link: Link | None) -> list[Rule]:

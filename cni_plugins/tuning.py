@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 
 from cni_plugins.sdk import chained, keys, tuned
-from cni_plugins.sdk.main import Plugin, warn
+from cni_plugins.sdk.main import Plugin, new_plan, warn
 from cni_plugins.sdk.netns import sandbox
 from cni_plugins.sdk.records import Owner, read_file
 from cni_plugins.sdk.sysctl import SetSysctl, read_sysctl
@@ -27,7 +27,6 @@ from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIF
 from cni_plugins.spec.mac import unicast_mac
 from cni_plugins.spec.record import record
 from cni_plugins.spec.repeats import Object, objects
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def add(request: Request) -> Result:
     result = chained.previous(request)
     config = configure(request)
     _refuse_forbidden(config.sysctls)
-    with sandbox(request.netns) as inside, Plan() as plan:
+    with sandbox(request.netns) as inside, new_plan() as plan:
         plan.do(*steps(request, config, inside, _look(request, config, inside)))
     fields = {name: value for name, value in config.looks.given.items() if name in ("mac", "mtu")}
     return chained.changed(request, result, **fields)

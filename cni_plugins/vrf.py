@@ -16,14 +16,13 @@ from __future__ import annotations
 from cni_plugins.sdk import chained, keys, vrfs
 from cni_plugins.sdk.kinds import AddLink, known, missing
 from cni_plugins.sdk.links import DeleteLink, SetLink
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netlink import NetlinkError
 from cni_plugins.sdk.netns import Namespace, sandbox, sandbox_left
 from cni_plugins.sdk.vrfs import Enslave, Free, Kept
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.record import record
-from cni_plugins.spec.steps import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def steps(config: Config, inside: Namespace, ifname: str, table: int, found: boo
 def add(request: Request) -> Result:
     result = chained.previous(request)
     config = configure(request.conf)
-    with sandbox(request.netns) as inside, Plan() as plan:
+    with sandbox(request.netns) as inside, new_plan() as plan:
         link = _interface(request, inside)
         if link.master:
             master = inside.rtnl.link(link.master)
@@ -114,9 +113,9 @@ def delete(request: Request) -> None:
             return
         link = inside.link(request.ifname)
         if link is not None and link.master == vrf.index:
-            Free(inside, link.name).apply()
+            do(Free(inside, link.name))
         if not inside.rtnl.ports(vrf.index):
-            DeleteLink(inside, vrf.name).apply()
+            do(DeleteLink(inside, vrf.name))
 
 
 def check(request: Request) -> None:

@@ -10,6 +10,7 @@ import os
 
 from cni_plugins.sdk import naming
 from cni_plugins.sdk.links import AddBridge, DeleteLink
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, LockedFolder, Owner
 from cni_plugins.sdk.sysctl import SetSysctl
@@ -55,7 +56,7 @@ def remove_unused(host: Namespace, bridge: str) -> None:
         link = host.link(bridge)
         ours = link is not None and link.kind == "bridge" and link.mac == derived_mac(bridge)
         if link is not None and ours and not host.rtnl.ports(link.index):
-            DeleteLink(host, bridge).apply()
+            do(DeleteLink(host, bridge))
 
 
 def clean_up(conf: View, default: str) -> None:
@@ -84,4 +85,4 @@ def unguard(nftables: Nftables, network: str, container_id: str, ifname: str) ->
     if os.path.lexists(AttachmentRecords("spoofing", network).path(Owner(container_id, ifname))):
         from cni_plugins.sdk.spoofing import RemoveGuard
 
-        RemoveGuard(nftables, network, container_id, ifname).apply()
+        do(RemoveGuard(nftables, network, container_id, ifname))

@@ -17,6 +17,9 @@ from cni_plugins.sdk.main import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Callable
+
+    Ear = tuple[int, Callable[[], object]]
 else:
     import _signal
 
@@ -58,10 +61,13 @@ class Call:
             raise
         pipes.started()
 
-    def wait(self) -> Outcome:
-        """How it ended. Raises StoppedError when it had to be killed."""
+    def wait(self, ear: Ear | None = None) -> Outcome:
+        """How it ended. Raises StoppedError when it had to be killed.
+
+        `ear` is a descriptor and what to do whenever something can be read there, once more at the end.
+        """
         try:
-            self._listen()
+            self._listen(ear)
         except BaseException:
             self.kill()
             raise
@@ -75,8 +81,10 @@ class Call:
             pass  # it ended by itself and left nobody
         return self._reap()
 
-    def _listen(self) -> None:
+    def _listen(self, ear: Ear | None) -> None:
         poller = poll()
+        if ear is not None:
+            poller.register(ear[0], POLLIN)
         poller.register(self._pidfd, POLLIN)
         for fd in self._pipes.collected:
             poller.register(fd, POLLIN)
@@ -87,6 +95,9 @@ class Call:
             if self._left() == 0 and self._pidfd not in ready:
                 text = f"plugin {self.path} gave no answer within {self._timeout:g} s and was killed"
                 raise StoppedError(text, self._pipes.text(2))
+            if ear is not None and (ear[0] in ready or self._pidfd in ready):
+                ear[1]()
+                ready = [fd for fd in ready if fd != ear[0]]
             if self._pidfd in ready:
                 self._pipes.drain()
                 self._refuse_flood()

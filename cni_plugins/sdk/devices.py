@@ -20,6 +20,7 @@ import time
 
 from cni_plugins.sdk import rtmsg
 from cni_plugins.sdk.links import AddAddress, LinkStep, SetLink
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.netns import Namespace, quoted, sandbox_left
 from cni_plugins.sdk.records import ROOT, AttachmentRecords
 from cni_plugins.spec.config import View
@@ -189,7 +190,7 @@ def _from_inside(host: Namespace, inside: Namespace, ifname: str, lent: Lent | N
             f"{ifname} in {inside.path} cannot become {name} again: the host has another link of that name",
             f"rename that one (`ip link set {quoted(name)} name …`) and have DEL done again",
         )
-    Move(inside, ifname, host, name).apply()
+    do(Move(inside, ifname, host, name))
     _restore(host, lent or Lent(name, mac=link.mac, mtu=link.mtu))
     return True
 
@@ -206,8 +207,8 @@ def _from_host(host: Namespace, lent: Lent) -> bool:
         for link in host.rtnl.all_links():
             if link.alias == lent.device and (link.mac, link.kind) == (lent.mac, lent.kind):
                 if link.name != lent.device:
-                    SetLink(host, link.name, up=False).apply()
-                    Move(host, link.name, host, lent.device).apply()
+                    do(SetLink(host, link.name, up=False))
+                    do(Move(host, link.name, host, lent.device))
                 _restore(host, lent)
                 return True
         if time.monotonic() >= deadline or host.link(lent.device) is not None:
@@ -223,11 +224,11 @@ def _restore(host: Namespace, lent: Lent) -> None:
     mac = lent.mac if len(lent.mac) == len(link.mac) == 17 and lent.mac != link.mac else ""
     mtu = lent.mtu if lent.mtu != link.mtu else 0
     if mac or mtu:
-        SetLink(host, link.name, mac=mac, mtu=mtu).apply()
+        do(SetLink(host, link.name, mac=mac, mtu=mtu))
     if lent.up:
-        SetLink(host, link.name, up=True).apply()
+        do(SetLink(host, link.name, up=True))
     there = {item.cidr for item in host.rtnl.addresses(link.index)}
     for cidr in lent.addresses:
         if cidr not in there:
-            AddAddress(host, link.name, cidr).apply()
-    Move(host, link.name, host, link.name, lent.alias).apply()
+            do(AddAddress(host, link.name, cidr))
+    do(Move(host, link.name, host, link.name, lent.alias))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
+
+    from cni_plugins.sdk.call import Ear
 else:
     import _signal
 
@@ -117,9 +119,10 @@ class Spawn:
         stdin: bytes,
         timeout: float | None = None,
         keep_fds: Sequence[int] = (),
+        ear: Ear | None = None,
     ) -> Outcome:
         """`start` and `wait`."""
-        return self.start(path, env, stdin, timeout, keep_fds).wait()
+        return self.start(path, env, stdin, timeout, keep_fds).wait(ear)
 
     def _start(self, path: str, env: Mapping[str, str], pipes: Pipes, keep_fds: Sequence[int]) -> int:
         actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(pipes.theirs)]

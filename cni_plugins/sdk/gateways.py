@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import bridges, checks, garbage, naming
 from cni_plugins.sdk.links import AddSharedAddress, AddVeth, DeleteLink, SetLink, Together, wait_running
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.shares import Shares
@@ -120,7 +121,7 @@ def leave(host: Namespace, network: str, owner: Owner) -> None:
             if _GATEWAYS.leave(name, network, owner):
                 link = host.link(name)
                 if link is not None and link.alias == _alias(name):
-                    DeleteLink(host, name).apply()
+                    do(DeleteLink(host, name))
 
 
 def check(host: Namespace, bridge: Link, vlan: int, result: Result) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import naming
 from cni_plugins.sdk.links import DeleteLink
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.netns import Namespace, sandbox_left
 from cni_plugins.spec.errors import INTERNAL, CniError
 
@@ -43,14 +44,14 @@ def delete(request: Request) -> None:
     with Namespace() as host:
         end = host.link(naming.host_link(*identity(request)))
         if end is not None and end.alias == naming.alias(*identity(request)):
-            DeleteLink(host, end.name).apply()
+            do(DeleteLink(host, end.name))
             return
     inside = sandbox_left(request.netns)
     if inside is not None:
         with inside:
             link = inside.link(request.ifname)
             if link is not None and link.kind == "veth":
-                DeleteLink(inside, link.name).apply()
+                do(DeleteLink(inside, link.name))
 
 
 def collect(network: str, valid: Collection[Owner]) -> None:
@@ -59,4 +60,4 @@ def collect(network: str, valid: Collection[Owner]) -> None:
     with Namespace() as host:
         for link in host.rtnl.all_links():
             if link.alias.startswith(naming.alias_prefix(network)) and link.alias not in alive:
-                DeleteLink(host, link.name).apply()
+                do(DeleteLink(host, link.name))

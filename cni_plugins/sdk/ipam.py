@@ -23,13 +23,15 @@ program found in CNI_PATH is a launcher of ours: 3 ms instead of 14.
 
 from __future__ import annotations
 
+import os
+
 from cni_plugins.sdk import fdio
 from cni_plugins.sdk.executor import ExecutorError, Fork, Spawn, find
 from cni_plugins.sdk.main import Request
 from cni_plugins.spec import convert
 from cni_plugins.spec.config import View, decode
 from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, CniError
-from cni_plugins.spec.names import LENT_SOCKET
+from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
 from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
@@ -75,11 +77,11 @@ def begin(request: Request, command: str = "") -> Callable[[], object]:
     try:
         call = _start(request, command) if wanted(request) else None
         if call is not None and command == "DEL" and _needs_link(request):
-            _answer(request, _wait(request, call))
+            _answer(request, _wait(request, call, command))
             call = None
     except CniError as error:
         return _raiser(error)
-    return lambda: _answer(request, _wait(request, call)) if call is not None else None
+    return lambda: _answer(request, _wait(request, call, command)) if call is not None else None
 
 
 def collected(request: Request, *tasks: Callable[[], object]) -> tuple[Callable[[], object], ...]:
@@ -115,7 +117,7 @@ class Lease(Step):
         """Raises CniError when the delegate cannot be started."""
         if not wanted(self.request):
             raise CniError(INVALID_CONFIG, "ipam.type: missing", "this plugin needs an IPAM plugin")
-        self._later = _needs_link(self.request)
+        self._later = _needs_link(self.request) or _one_by_one()
         if not self._later:
             self._call = _start(self.request, "ADD")
 
@@ -133,7 +135,7 @@ class Lease(Step):
             raise RuntimeError("the delegate's result can be had once, after it was started")
         call, self._call = self._call, None
         document = decode(
-            _answer(self.request, _wait(self.request, call)) or b"{}", f"the answer of {_who(self.request)}"
+            _answer(self.request, _wait(self.request, call, "ADD")) or b"{}", f"the answer of {_who(self.request)}"
         )
         return convert.decode(_without_interfaces(document), self.request.version)
 
@@ -144,7 +146,7 @@ class Lease(Step):
         call, self._call = self._call, None
         try:
             if call is not None:
-                _wait(self.request, call)
+                _wait(self.request, call, "ADD")
         finally:
             delegate(self.request, "DEL")
 
@@ -160,6 +162,11 @@ def _without_interfaces(document: dict[str, Any]) -> dict[str, Any]:
 
 def _needs_link(request: Request) -> bool:
     return _type(request) in _NEED_THE_LINK
+
+
+def _one_by_one() -> bool:
+    """Whether somebody gives leave for every step: then the delegate and the plugin do not work side by side."""
+    return os.environ.get(STEPS_FD, "").endswith(":step")
 
 
 def _itself(request: Request) -> bool:
@@ -182,16 +189,27 @@ def _start(request: Request, command: str) -> Call:
     # The runtime's nftables socket is between it and us; under its number the delegate would meet another descriptor.
     env = {key: value for key, value in request.env.items() if key != LENT_SOCKET} | {"CNI_COMMAND": command}
     try:
-        return executor.start(find(_type(request), request.path), env, request.stdin)
+        path = find(_type(request), request.path)
+        keep_fds: tuple[int, ...] = ()
+        if STEPS_FD in os.environ:
+            from cni_plugins.sdk import narration
+
+            narration.calling(_type(request), command, path, env)
+            keep_fds = narration.descriptor()
+        return executor.start(path, env, request.stdin, keep_fds=keep_fds)
     except (ExecutorError, OSError) as error:
         raise CniError(INTERNAL, f"cannot run {_who(request)}: {error}") from error
 
 
-def _wait(request: Request, call: Call) -> Outcome:
+def _wait(request: Request, call: Call, command: str) -> Outcome:
     try:
         outcome = call.wait()
     except ExecutorError as error:
         raise CniError(INTERNAL, f"{_who(request)}: {error}") from error
+    if STEPS_FD in os.environ:
+        from cni_plugins.sdk import narration
+
+        narration.answered(_type(request), command, outcome)
     fdio.write(2, outcome.stderr)
     return outcome
 

@@ -29,6 +29,7 @@ from cni_plugins.spec.errors import (
     CniError,
 )
 from cni_plugins.spec.jsontext import dumps
+from cni_plugins.spec.names import STEPS_FD
 from cni_plugins.spec.record import record, replace
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from cni_plugins.spec.result import Result
+    from cni_plugins.spec.steps import Plan, Step
 
 _ATTACHMENT = ("ADD", "DEL", "CHECK")
 _COMMANDS = (*_ATTACHMENT, "GC", "STATUS", "VERSION")
@@ -154,6 +156,27 @@ def main(plugin: Plugin) -> NoReturn:
         warn(f"{plugin.name}: cannot write the answer: {error.strerror}")
     finally:
         os._exit(status)
+
+
+def new_plan() -> Plan:
+    """A plan for this process's steps. A runtime that wants to know what its plugins do is told (see `narration`)."""
+    from cni_plugins.spec.steps import Plan  # not every plugin has steps
+
+    if STEPS_FD not in os.environ:
+        return Plan()
+    from cni_plugins.sdk import narration
+
+    return Plan(narration.step)
+
+
+def do(*steps: Step) -> None:
+    """Apply `steps` that have no way back, told as those of a plan are."""
+    new_plan().do(*steps)
+
+
+def later(step: Step) -> Callable[[], None]:
+    """`do` it when called."""
+    return lambda: do(step)
 
 
 def warn(text: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 
 from cni_plugins.sdk import garbage
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.nfnl import Nftables, Refused
 from cni_plugins.sdk.nft import Chain, Table
 from cni_plugins.sdk.records import AttachmentRecords, Owner
@@ -142,7 +143,7 @@ def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
     """GC: remove what attachments of `network` that are not `valid` have left. Raises the first failure, at the end."""
 
     def release(owner: Owner) -> None:
-        RemoveMasquerade(nftables, network, owner.container_id, owner.ifname).apply()
+        do(RemoveMasquerade(nftables, network, owner.container_id, owner.ifname))
 
     garbage.collect(AttachmentRecords("masquerade", network).owners(), valid, release)
 

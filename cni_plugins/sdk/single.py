@@ -18,7 +18,7 @@ from __future__ import annotations
 from cni_plugins.sdk import garbage, ipam, kinds, layer3, naming, parents
 from cni_plugins.sdk.kinds import AddLink, Spot
 from cni_plugins.sdk.links import DeleteLink, SetLink
-from cni_plugins.sdk.main import Plugin
+from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netlink import NetlinkError
 from cni_plugins.sdk.netns import Namespace, quoted, sandbox, sandbox_left
 from cni_plugins.sdk.records import AttachmentRecords, Owner
@@ -87,7 +87,7 @@ def derived_mac(request: Request) -> str:
 def add(request: Request, name: str, wish: Wish) -> Result:
     owner = Owner(request.container_id, request.ifname)
     records = AttachmentRecords(name, request.network)
-    with Namespace() as host, sandbox(request.netns) as inside, Plan() as plan:
+    with Namespace() as host, sandbox(request.netns) as inside, new_plan() as plan:
         _refuse_twice(request, inside, records, owner)
         where = inside if wish.in_container or wish.parent is None else host
         parent = parents.find(where, wish.parent, wish.mtu).name if wish.parent is not None else ""
@@ -228,7 +228,7 @@ def _delete_link(path: str, ifname: str, kind: str, alias: str, ours_alone: bool
         if link is None or link.kind != kind:
             return
         if link.alias == alias or not (ours_alone or link.alias.startswith(ALIAS)):
-            DeleteLink(inside, ifname).apply()
+            do(DeleteLink(inside, ifname))
 
 
 # --- CHECK and STATUS -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import os
 
 from cni_plugins.sdk import elements, garbage
 from cni_plugins.sdk.elements import Element
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.nfnl import Change
 from cni_plugins.sdk.nft import Chain, Table
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
@@ -152,6 +153,6 @@ def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
     """GC: remove what attachments of `network` that are not `valid` have left. Raises the first failure, at the end."""
 
     def release(owner: Owner) -> None:
-        RemoveGuard(nftables, network, owner.container_id, owner.ifname).apply()
+        do(RemoveGuard(nftables, network, owner.container_id, owner.ifname))
 
     garbage.collect(AttachmentRecords("spoofing", network).owners(), valid, release)

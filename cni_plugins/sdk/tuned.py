@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from cni_plugins.sdk.links import SetLink
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.netns import Namespace, quoted, sandbox_left
 from cni_plugins.sdk.records import Owner, read_file, write_file
 from cni_plugins.sdk.sysctl import SetSysctl
@@ -217,7 +218,7 @@ def give_back(namespace: Namespace, ifname: str, backup: Backup) -> Iterator[OSE
             steps.append(SetSysctl(namespace, key, value, optional=True))
     for step in steps:
         try:
-            step.apply()
+            do(step)
         except OSError as error:
             yield error
 

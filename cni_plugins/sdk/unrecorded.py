@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import elements, garbage
 from cni_plugins.sdk.elements import Element, Field
-from cni_plugins.sdk.main import warn
+from cni_plugins.sdk.main import do, warn
 from cni_plugins.sdk.nfnl import Change, Nftables
 from cni_plugins.sdk.ports import TABLE, comment, of_network
 from cni_plugins.sdk.publish import CHAINS, SINGLE, SUBNETS, Unpublish, forget_flows
@@ -49,7 +49,7 @@ def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:
 
     def release(owner: Owner) -> None:
         step = Unpublish(nftables, network, owner)
-        return step.apply() if owner in recorded else sweep(step)
+        return do(step) if owner in recorded else sweep(step)
 
     garbage.collect(recorded | noted, valid, release)
     alive = {comment(network, owner.container_id, owner.ifname) for owner in valid}

@@ -15,7 +15,7 @@ may be gone. What somebody else uses too (an address that IPAM has given away ag
 from __future__ import annotations
 
 from cni_plugins.sdk import garbage
-from cni_plugins.sdk.main import warn
+from cni_plugins.sdk.main import do, warn
 from cni_plugins.sdk.records import AttachmentRecords, Owner
 from cni_plugins.spec.config import View
 from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
@@ -103,7 +103,7 @@ def check(wall: Wall, nftables: Nftables) -> None:
 def collect(network: str, nftables: Nftables, valid: Collection[Owner]) -> None:
     """GC: what attachments of `network` have that are not `valid`. Raises the first failure, after all were tried."""
     owners = AttachmentRecords("firewall", network).owners()
-    garbage.collect(owners, valid, lambda owner: Forget(nftables, network, owner).apply())
+    garbage.collect(owners, valid, lambda owner: do(Forget(nftables, network, owner)))
 
 
 @record

@@ -26,10 +26,20 @@ class Step:
         pass
 
 
+class Undoing(Step):
+    """What a watcher sees before a step is undone."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def describe(self) -> str:
+        return self.step.describe()
+
+
 class Plan:
     """The steps carried out so far. As a context manager it undoes them, newest first, when its block fails.
 
-    `watch`, when given, is called with each step just before it is applied.
+    `watch`, when given, is called with each step just before it is applied, and with `Undoing` before it is undone.
     """
 
     def __init__(self, watch: Callable[[Step], None] | None = None) -> None:
@@ -50,6 +60,8 @@ class Plan:
         while self.done:
             step = self.done.pop()
             try:
+                if self._watch is not None:
+                    self._watch(Undoing(step))
                 step.undo()
             except Exception as error:
                 error.add_note(f"while undoing: {step.describe()}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.spec.config import NetworkList
-    from minirt.cni.call import Calling
+    from minirt.cni.call import Event
     from minirt.cni.executor import Executor
     from minirt.cni.locks import Locks
     from minirt.cni.tool import Wishes
@@ -215,8 +215,8 @@ class ByHand:
             lambda: self._caller.call(command, network, network.version, plugin, self._path, generated, attachment)
         )
 
-    def _watch(self, event: Calling | Answered) -> None:
-        if isinstance(event, Answered) and event.exit is not None:
+    def _watch(self, event: Event) -> None:
+        if isinstance(event, Answered) and event.exit is not None and not event.call.by:
             self._answers.append(Answer(event.exit, event.stdout, event.stderr))
 
     def _answer(self, call: Callable[[], object]) -> Answer:

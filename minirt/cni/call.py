@@ -21,12 +21,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, TypeVar
+    from typing import Any, TypeAlias, TypeVar
 
     from minirt.cni.executor import Executor, Outcome
+    from minirt.cni.inside import Stepping
 
     T = TypeVar("T")
-    Watch = Callable[["Calling | Answered"], None]
+    Ear = tuple[int, Callable[[], object]]
+    Event: TypeAlias = "Calling | Answered | Stepping"
+    Watch = Callable[[Event], None]
 else:
     import _signal
 
@@ -35,12 +38,16 @@ class NotStarted(PluginError):
     """The kernel refused to execute the program, so it has done nothing."""
 
 
+TOLD, STOPPED = "told", "stopped"  # of a plugin's own steps: listened to; allowed one by one
 _QUOTED = 200  # characters of an answer that an error shows
 
 
 @record
 class Calling:
-    """A call that is about to be made. `env` is all of the environment, `config` what goes to standard input."""
+    """A call that is about to be made. `env` is all of the environment, `config` what goes to standard input.
+
+    `by` is the plugin that makes the call, for a delegate; empty for the runtime's own calls.
+    """
 
     command: str
     network: str
@@ -48,6 +55,7 @@ class Calling:
     path: str
     env: Mapping[str, str]
     config: Mapping[str, Any]
+    by: str = ""
 
 
 @record
@@ -64,13 +72,32 @@ class Answered:
 
 
 def make(
-    call: Calling, executor: Executor, timeout: float | None, keep_fds: Sequence[int], watch: Watch | None
+    call: Calling,
+    executor: Executor,
+    timeout: float | None,
+    keep_fds: Sequence[int],
+    watch: Watch | None,
+    steps: str = "",
 ) -> Result:
     """Make the call: the result that ADD printed; an empty one for other verbs. Raises PluginError.
 
-    `watch` is told before and after. It costs nothing when there is none.
+    `watch` is told before and after, and with `steps` (TOLD, STOPPED) of what the plugin does in between. It costs
+    nothing when there is none.
     """
-    return _watched(call, watch, _read, lambda: _run(call, executor, timeout, keep_fds))
+    if watch is None or not steps:
+        return _watched(call, watch, _read, lambda: _run(call, executor, timeout, keep_fds))
+    from minirt.cni.inside import Inside  # for those who listen
+
+    inside = Inside(call, watch, steps == STOPPED)
+    patience = None if steps == STOPPED else timeout  # a person who reads is no plugin that hangs
+
+    def run() -> Outcome:
+        try:
+            return _run(inside.call, executor, patience, (*keep_fds, inside.fd), inside.ear)
+        finally:
+            inside.close()
+
+    return _watched(inside.call, watch, _read, run)
 
 
 def ask_versions(call: Calling, executor: Executor, timeout: float | None, watch: Watch | None) -> tuple[str, ...]:
@@ -102,10 +129,12 @@ def _watched(
             watch(Answered(call, outcome.exit, outcome.stdout, outcome.stderr, seconds, problem))
 
 
-def _run(call: Calling, executor: Executor, timeout: float | None, keep_fds: Sequence[int]) -> Outcome:
+def _run(
+    call: Calling, executor: Executor, timeout: float | None, keep_fds: Sequence[int], ear: Ear | None = None
+) -> Outcome:
     stdin = dumps(call.config, indent=0).encode()
     try:
-        return executor.run(call.path, call.env, stdin, timeout, keep_fds)
+        return executor.run(call.path, call.env, stdin, timeout, keep_fds, ear)
     except StoppedError as error:
         raise _failure(call, str(error), stderr=error.stderr, stopped=True) from None
     except StartError as error:

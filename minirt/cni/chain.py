@@ -52,7 +52,8 @@ class Caller:
     """How plugins are called: by which executor, with how much patience, watched by whom.
 
     `timeout` is in seconds a call; `retry_after` are the waits after "try again later" (code 11), before giving in to
-    it; `environ` is what plugins inherit, and `keep_fds` the descriptors that are left to them.
+    it; `environ` is what plugins inherit, and `keep_fds` the descriptors that are left to them; `steps` is what the
+    watcher hears of the plugins' own steps (`call.TOLD`, `call.STOPPED`), nothing when it is empty.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Caller:
         watch: call.Watch | None,
         environ: Mapping[str, str],
         keep_fds: Sequence[int],
+        steps: str = "",
     ) -> None:
         self.executor = executor
         self.timeout = timeout
@@ -70,6 +72,7 @@ class Caller:
         self.environ = environ
         self._watch = watch
         self._keep_fds = tuple(keep_fds)
+        self._steps = steps
 
     def find(self, plugin: Mapping[str, Any]) -> str:
         return self.executor.find(plugin["type"])
@@ -93,7 +96,7 @@ class Caller:
         if fds:
             env[LENT_SOCKET] = str(fds[0])
         calling = call.Calling(command, network.name, plugin["type"], path, env, config)
-        return call.make(calling, self.executor, self.timeout, (*self._keep_fds, *fds), self._watch)
+        return call.make(calling, self.executor, self.timeout, (*self._keep_fds, *fds), self._watch, self._steps)
 
     def versions(self, plugin_type: str, path: str = "") -> tuple[str, ...]:
         """The versions that the plugin says it speaks: the one that is found, or that at `path`. Raises NotFound,

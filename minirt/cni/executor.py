@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from cni_plugins.sdk.call import Ear
+
 __all__ = ["FOREIGN", "Executor", "bundled", "install", "program", "search_path"]
 __all__ += ["ExecutorError", "Outcome", "StartError", "StoppedError"]  # how a call ends, for `call`
 
@@ -58,10 +60,19 @@ class Executor:
                     yield name, path
 
     def run(
-        self, path: str, env: Mapping[str, str], stdin: bytes, timeout: float | None, keep_fds: Sequence[int]
+        self,
+        path: str,
+        env: Mapping[str, str],
+        stdin: bytes,
+        timeout: float | None,
+        keep_fds: Sequence[int],
+        ear: Ear | None = None,
     ) -> Outcome:
-        """Run the program to its end. Raises ExecutorError (StoppedError when it had to be killed)."""
-        return self._executor.run(path, env, stdin, timeout, keep_fds)
+        """Run the program to its end. Raises ExecutorError (StoppedError when it had to be killed).
+
+        `ear` is a descriptor to watch meanwhile, and what to do when something can be read there.
+        """
+        return self._executor.run(path, env, stdin, timeout, keep_fds, ear)
 
 
 def search_path(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -44,7 +44,8 @@ RETRY_AFTER = (0.1, 0.5, 2.0)  # seconds between attempts when a plugin says "tr
 class Cni:
     """Puts plugins to work; one object serves any number of attachments, one after another.
 
-    `watch` is called with a `call.Calling` before, and a `call.Answered` after, each call of a plugin. `tell` is given,
+    `watch` is called with a `call.Calling` before, and a `call.Answered` after, each call of a plugin, and with
+    `inside.Stepping` for what the plugin does when `steps` is `call.TOLD` or `call.STOPPED`. `tell` is given,
     once, each thing that went wrong without being a failure; `warnings` collects them. The other parameters are those
     of `chain.Caller`.
     """
@@ -61,12 +62,13 @@ class Cni:
         environ: Mapping[str, str] = os.environ,
         keep_fds: Sequence[int] = (),
         tell: Callable[[str], None] = lambda _text: None,
+        steps: str = "",
     ) -> None:
         self.tell = tell
         self.warnings: list[str] = []
         self.cache = Cache(cache_root, self.warn)
         self._locks = locks or Locks()
-        self._caller = Caller(executor, timeout, retry_after, watch, environ, keep_fds)
+        self._caller = Caller(executor, timeout, retry_after, watch, environ, keep_fds, steps)
 
     def warn(self, text: str) -> None:
         """Tell of something that a person should know, though it is no failure."""

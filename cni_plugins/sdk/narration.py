@@ -1,0 +1,100 @@
+"""What a plugin tells while it works, to a runtime that wants to know: each step, and each call of a delegate.
+
+A runtime that asks leaves the plugin one end of a message-oriented socket (SOCK_SEQPACKET) and names its descriptor by
+CNI_STEPS_FD. One message is one line of JSON:
+
+    {"plugin": "bridge", "verb": "ADD", "step": "ip link add …", "undo": false}      before a step is applied or undone
+    {"plugin": "bridge", "verb": "ADD", "call": "host-local", "command": "ADD", "path": "/…", "env": {…}}
+    {"plugin": "bridge", "verb": "ADD", "answered": "host-local", "command": "ADD", "exit": 0, "stdout": "…", …}
+
+`CNI_STEPS_FD=7:step` asks for more: before each step one byte is waited for, which is the runtime's leave to go on.
+Delegates inherit the socket. All of this is in the process's environment, as a log's place is its standard error, so
+nothing needs to be carried around; steps that are part of another step are not told.
+
+`sdk.main` has `new_plan` and `do`, by which plugins carry out steps; this file is imported only when somebody listens.
+A listener that has gone away is no failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.steps import Undoing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_plugins.sdk.main import Outcome
+    from cni_plugins.spec.steps import Step
+
+_LONGEST = 1 << 16  # characters of an answer that are told
+
+
+def descriptor() -> tuple[int, ...]:
+    """What a delegate must be left, for it to tell as well."""
+    fd = _number()
+    return () if fd is None else (fd,)
+
+
+def calling(delegate: str, command: str, path: str, env: dict[str, str]) -> None:
+    """A delegate is about to be called."""
+    ours = {key: value for key, value in env.items() if key.startswith("CNI_")}
+    _tell({"call": delegate, "command": command, "path": path, "env": ours})
+
+
+def answered(delegate: str, command: str, outcome: Outcome) -> None:
+    """It has answered."""
+    said = {
+        key: text.decode(errors="backslashreplace")[:_LONGEST]
+        for key, text in (("stdout", outcome.stdout), ("stderr", outcome.stderr))
+    }
+    _tell({"answered": delegate, "command": command, "exit": outcome.exit, **said})
+
+
+def step(step: Step) -> None:
+    """`step` is about to be applied, or undone."""
+    undo = isinstance(step, Undoing)
+    text = step.describe()
+    if text:  # a step that has nothing to do says so by having nothing to say
+        _tell({"step": text, "undo": undo}, wait=os.environ[STEPS_FD].endswith(":step"))
+
+
+def _tell(what: dict[str, Any], wait: bool = False) -> None:
+    from cni_plugins.spec.jsontext import dumps
+
+    fd = _number()
+    if fd is None:
+        return
+    import _socket
+
+    who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
+    channel = _socket.socket(fileno=fd)
+    try:
+        channel.send(dumps(who | what, indent=0).encode(errors="replace"))
+        if wait:
+            channel.recv(1)
+    except OSError:
+        pass  # nobody listens any more, or it is too much: the work goes on
+    finally:
+        channel.detach()
+
+
+def _number() -> int | None:
+    """The descriptor; None unless it is such a socket: one that a foreign plugin was given may not have come through,
+    and its number mean something else."""
+    text = os.environ.get(STEPS_FD, "").partition(":")[0]
+    if not (text.isascii() and text.isdigit()):
+        return None
+    import _socket
+
+    fd = int(text)
+    try:
+        channel = _socket.socket(fileno=fd)
+    except OSError:
+        return None
+    fits = (channel.family, channel.type) == (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    channel.detach()
+    return fd if fits else None

@@ -1,0 +1,105 @@
+"""What plugins of ours tell of their own work while they are at it: the runtime's side of `cni_plugins.sdk.narration`.
+
+A call that is listened to has a socket beside its three pipes. Each message that arrives becomes an event for the one
+who watches, in the order in which things happened:
+
+    Calling  bridge ADD
+      Stepping   ip link add …
+      Calling    host-local ADD      by bridge
+      Answered   host-local
+      Stepping   ip addr add …
+    Answered bridge
+
+With `stop` a plugin waits before each step until the watcher has returned: whoever watches decides when it goes on.
+Foreign plugins do not know of the socket. The law of this file: it is imported only when somebody listens.
+"""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic
+
+from cni_plugins.spec.jsontext import JsonError, loads
+from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.record import record, replace
+from minirt.cni.call import Answered, Calling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minirt.cni.call import Watch
+
+_LONGEST = 1 << 18
+
+
+@record
+class Stepping:
+    """A plugin is about to change something: `text` is the command, or several, that would do the same. With `undo`
+    it is about to take that back."""
+
+    call: Calling
+    plugin: str
+    verb: str
+    text: str
+    undo: bool = False
+
+
+class Inside:
+    """One call that is listened to; `close` when it has ended."""
+
+    def __init__(self, call: Calling, watch: Watch, stop: bool) -> None:
+        self._watch = watch
+        self._stop = stop
+        self._delegates: dict[str, tuple[Calling, float]] = {}
+        self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+        number = f"{self._theirs.fileno()}{':step' if stop else ''}"
+        self.call = replace(call, env={**call.env, STEPS_FD: number})
+        self.fd = self._theirs.fileno()
+        self.ear = (self._ours.fileno(), self.hear)
+
+    def hear(self) -> None:
+        """Pass on all that has been told."""
+        while True:
+            try:
+                message = self._ours.recv(_LONGEST)
+            except (BlockingIOError, ConnectionError):
+                return
+            if not message:
+                return
+            try:
+                told = loads(message)
+            except JsonError:
+                continue
+            if isinstance(told, dict):
+                self._event(told)
+
+    def _event(self, told: dict[str, Any]) -> None:
+        match told:
+            case {"plugin": str(plugin), "verb": str(verb), "step": str(text)}:
+                self._watch(Stepping(self.call, plugin, verb, text, told.get("undo") is True))
+                if self._stop:
+                    self._give_leave()
+            case {"plugin": str(plugin), "call": str(name), "command": str(command), "path": str(path), "env": dict()}:
+                env = {**self.call.env, **told["env"]}
+                calling = Calling(command, self.call.network, name, path, env, self.call.config, plugin)
+                self._delegates[name] = calling, monotonic()
+                self._watch(calling)
+            case {"answered": str(name), "exit": int(code), "stdout": str(out), "stderr": str(err)}:
+                if name in self._delegates:
+                    calling, began = self._delegates.pop(name)
+                    problem = out if code else ""
+                    self._watch(Answered(calling, code, out.encode(), err.encode(), monotonic() - began, problem))
+
+    def _give_leave(self) -> None:
+        try:
+            self._ours.send(b"\n")
+        except OSError:
+            pass  # it has ended meanwhile
+
+    def close(self) -> None:
+        """Pass on the rest, and hang up."""
+        self.hear()
+        self._ours.close()
+        self._theirs.close()
