@@ -126,7 +126,7 @@ def test_check_changes_nothing(firewall: Firewall, machine: Machine) -> None:
         machine.run(program, "-F")
         machine.run(program, "-X")
     assert firewall.check("a", **CONF).exit == 1
-    listed = machine.run("iptables", "-S").stdout.splitlines()
+    listed = [line for program in PROGRAMS for line in machine.text(program, "-S").splitlines()]
     assert [line for line in listed if line.startswith("-N")] == []
     firewall.delete("a", **CONF)
 
