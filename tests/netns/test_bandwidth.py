@@ -191,6 +191,14 @@ def test_whatever_fits_into_the_kernel_is_kept_by_it(ours: Shaped, rate: int, bu
     ours.plugins.delete(conf, BOX)
 
 
+def test_a_burst_of_more_ticks_than_the_kernel_counts_is_a_burst(ours: Shaped) -> None:
+    """275 s of sending: in 32 bits of ticks no more than 0.12 s would be left of them."""
+    conf = ours.conf(ingressRate=MEGABYTE, ingressBurst=275 * MEGABYTE)
+    ours.add(conf)
+    assert rate(WEB, "box", "", 0.3) > 10_000_000
+    ours.plugins.delete(conf, BOX)
+
+
 # --- CHECK ------------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +346,18 @@ def test_an_interface_without_another_end_on_the_host_is_refused(ours: Shaped) -
     ours.machine.run("ip", "-n", "box", "link", "add", "eth2", "type", "veth", "peer", "name", "eth3")
     said = "eth2 in /run/netns/box has no other end on the host: it is not one of a veth pair"
     assert ours.error("ADD", ours.conf(**SMALL), ifname="eth2") == f"100 {said}"
+
+
+def test_an_end_in_a_third_namespace_is_not_taken_for_the_hosts(ours: Shaped) -> None:
+    """Links are known by numbers, which each namespace gives anew."""
+    number = ours.machine.ip("link", "show", "host0")[0]["ifindex"]
+    ours.machine.netns("third")
+    words = f"-n third link add name far index {number} type veth peer name eth2 netns box"
+    ours.machine.run("ip", *words.split())
+    interfaces = [{"name": "host0"}, {"name": "eth2", "sandbox": BOX}]
+    said = ours.error("ADD", ours.conf(**SMALL, prevResult={"interfaces": interfaces}), ifname="eth2")
+    assert said.startswith("100 eth2 in /run/netns/box has no other end on the host")
+    ours.machine.run("ip", "netns", "del", "third")
 
 
 def test_a_burst_that_is_smaller_than_a_packet_is_warned_of(ours: Shaped) -> None:

@@ -296,6 +296,16 @@ def test_delete_without_the_interface_gives_the_namespaces_sysctls_back(ours: Tu
     assert ours.sysctl("net/core/somaxconn") == before
 
 
+def test_another_interface_of_the_same_name_is_left_as_it_is(ours: Tuned) -> None:
+    conf = ours.conf(mtu=1400, sysctl={"net.ipv4.conf.IFNAME.arp_filter": "0"})
+    ours.add(conf)
+    for command in ("link del eth0", "link add eth0 mtu 1350 type veth peer name other"):
+        ours.machine.run("ip", "-n", "box", *command.split())
+    ours.machine.run("ip", "netns", "exec", "box", "sysctl", "-qw", "net.ipv4.conf.eth0.arp_filter=1")
+    ours.plugins.delete(conf, BOX)
+    assert (ours.look("mtu"), ours.sysctl("net/ipv4/conf/eth0/arp_filter")) == ([1350], "1")
+
+
 @reference_fails("gives back what the first of the two had set")
 def test_what_stands_twice_in_a_list_gives_the_original_back(both: Tuned) -> None:
     before = both.look("mtu", "address")
