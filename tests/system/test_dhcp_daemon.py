@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support import house
 from support.command import NETWORKS, PROGRAM, Command
 from support.lan import BRIDGE, SOCKET, Lan, until
 
@@ -99,3 +101,28 @@ def test_the_daemon_is_told_how_long_to_try(minirt: Command, lan: Lan) -> None:
     said = minirt.fails(125, "run", "--network", "lan", "host", "true")
     assert "no DHCP server gave eth0 an address within 0.5 s" in said
     assert minirt("dhcp", "daemon", "--resendtimeout", "soon").returncode == 2
+
+
+def test_systemd_holds_the_socket_until_somebody_asks(minirt: Command, lan: Lan) -> None:
+    lan.dnsmasq()
+    os.makedirs(os.path.dirname(SOCKET), exist_ok=True)
+    activate = subprocess.Popen(
+        ["systemd-socket-activate", "-l", SOCKET, PROGRAM, "dhcp", "daemon"], stderr=subprocess.DEVNULL, text=True
+    )
+    lan.started(activate)
+    until(lambda: os.path.exists(SOCKET), "the socket is held")
+    minirt.ok("run", "-d", "--name", "web", "--network", "lan", "host", "sleep", "60")
+    assert len(lan.leases()) == 1
+    minirt.ok("rm", "--force", "web")
+    lan.leased()
+    assert lan.end(activate) == 0, "it has become the daemon, which ends at SIGTERM"
+    os.unlink(SOCKET)
+
+
+def test_the_units_are_good(tmp_path: Path) -> None:
+    for name in ("minirt-dhcp.service", "minirt-dhcp.socket"):
+        text = (house.TOP / "configs" / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace("/usr/local/bin/minirt", PROGRAM), encoding="utf-8")
+    units = [str(tmp_path / name) for name in ("minirt-dhcp.service", "minirt-dhcp.socket")]
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
