@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ TOP = Path(__file__).parents[2]
 PLACE = TOP / "tests" / "vm"
 BOOT = TOP / "tests" / "support" / "second-kernel"
 
-GUESTS = 2
+GUESTS = max(1, min(3, (os.cpu_count() or 1) - 1))  # each keeps one processor busy
 SILENCE = 300.0  # seconds without a word after which a guest counts as hung
 LIMIT = 240  # seconds for a test there, where starting a program takes twenty times as long
 CONSOLE = 4000  # characters of the console's end that tell why
@@ -168,14 +169,13 @@ def _is_theirs(item: pytest.Item) -> bool:
 
 
 def _shares(items: list[pytest.Item]) -> Iterator[list[str]]:
-    """The tests of each guest. A file stays together; each goes, the largest first, to whoever has least."""
-    files: dict[Path, list[str]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item.nodeid)
-    shares: list[list[str]] = [[] for _ in range(min(GUESTS, len(files)))]
-    for tests in sorted(files.values(), key=len, reverse=True):
-        min(shares, key=len).extend(tests)
-    return iter(shares)
+    """The tests of each guest, in the order that they are reported in. A file stays together; each goes, the largest
+    first, to whoever has least."""
+    files = Counter(item.path for item in items)
+    shares: list[list[Path]] = [[] for _ in range(min(GUESTS, len(files)))]
+    for path, _size in files.most_common():
+        min(shares, key=lambda share: sum(files[known] for known in share)).append(path)
+    return ([item.nodeid for item in items if item.path in share] for share in shares)
 
 
 def _failure(item: pytest.Item, reason: str) -> pytest.TestReport:
