@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # Taken from the Linux kernel headers: linux/if_link.h, if_bridge.h, rtnetlink.h.
 AF_BRIDGE = 7
 IFLA_AF_SPEC = 26
-IFLA_BR_VLAN_FILTERING, IFLA_BR_VLAN_DEFAULT_PVID = 7, 39
+IFLA_BR_VLAN_FILTERING = 7
 IFLA_BRIDGE_VLAN_INFO = 2
 PVID, UNTAGGED, RANGE_BEGIN, RANGE_END = 0x02, 0x04, 0x08, 0x10  # BRIDGE_VLAN_INFO_*
 RTM_GETVLAN = 114
@@ -49,6 +49,7 @@ BRIDGE_VLANDB_ENTRY, BRIDGE_VLANDB_ENTRY_INFO, BRIDGE_VLANDB_ENTRY_RANGE = 1, 1,
 _PORT = Struct("=BBHI")  # struct br_vlan_msg: family, reserved, reserved, index
 _INFO = Struct("=HH")  # struct bridge_vlan_info: flags, VLAN
 EOPNOTSUPP = 95
+_LO = 1  # the first link of every namespace
 
 DEFAULT, HIGHEST = 1, 4094
 
@@ -128,10 +129,16 @@ def missing(code: int) -> CniError:
 
 
 def require(host: Namespace, bridge: Link | None) -> None:
-    """That bridges here can filter VLANs. Raises CniError 50. A new one tells, one that is there tells without."""
+    """That bridges here can filter VLANs. Raises CniError 50."""
+    from cni_plugins.sdk.kinds import known  # asking has the kernel load what it has
+
+    known(host.rtnl, "bridge")
+    try:
+        host.rtnl.dump(Message(RTM_GETVLAN, 0, _PORT.pack(AF_BRIDGE, 0, 0, _LO)))
+    except NetlinkError as error:
+        if error.errno == EOPNOTSUPP:  # else it is that lo is no bridge
+            raise missing(NOT_AVAILABLE) from None
     if bridge is not None:
-        if IFLA_BR_VLAN_DEFAULT_PVID not in attributes(bridge.data):
-            raise missing(NOT_AVAILABLE)
         prepare(host, bridge.name, bridge, NOT_AVAILABLE)
 
 

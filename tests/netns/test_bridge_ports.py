@@ -269,6 +269,24 @@ def test_adds_that_fail_beside_those_that_work_take_no_bridge_from_them(site: Si
         assert site.machine.links() == {"lo"}
 
 
+# --- what the kernel lacks ------------------------------------------------------------------------------------------
+
+
+def test_vlans_on_a_kernel_whose_bridges_filter_none_are_told_before_and_leave_nothing(site: Site) -> None:
+    words = ("link", "add", "judge", "type", "bridge", "vlan_filtering", "1")
+    able = site.machine.run("ip", *words, check=False).returncode == 0
+    site.machine.run("ip", "link", "del", "judge", check=False)
+    site.box()
+    conf = site.conf(vlan=100)
+    answers = [site.plugins.call("STATUS", conf), site.call("ADD", conf)]
+    site.delete(conf)
+    assert [answer.exit == 0 for answer in answers] == [able, able]
+    if not able:
+        assert [answer.error["code"] for answer in answers] == [50, 999]
+        assert {answer.error["msg"] for answer in answers} == {"this kernel's bridges do not filter VLANs"}
+        assert site.machine.links() == {"lo"}
+
+
 # --- commands -------------------------------------------------------------------------------------------------------
 
 

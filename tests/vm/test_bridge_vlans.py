@@ -150,6 +150,21 @@ def test_check_sees_that_vlans_have_changed(ours: Lan, command: tuple[str, ...],
     assert said in ours.plugins.check(conf, result, path, container="c2").error["msg"]
 
 
+def test_an_address_that_is_not_the_containers_own_is_dropped_here_too(ours: Lan) -> None:
+    """nftables has no other family than bridge on this kernel."""
+    ours.connect(2, vlan=100, macspoofchk=True)
+    ours.connect(3, vlan=100)
+    assert ours.hears(2, 3)
+    for words in ("down", "address 02:00:00:00:00:99", "up"):
+        ours.machine.run("ip", "-n", "c2", "link", "set", "eth0", *words.split())
+    ours.machine.run("ip", "-n", "c3", "neigh", "flush", "dev", "eth0")
+    assert not ours.hears(2, 3)
+
+
+def test_this_kernel_is_ready_for_vlans(ours: Lan) -> None:
+    ours.plugins.call("STATUS", NET | {"cniVersion": "1.1.0", "vlan": 100}).done()
+
+
 # --- the gateway of a VLAN ------------------------------------------------------------------------------------------
 
 
