@@ -268,10 +268,14 @@ def test_P14_B5_check_sees_what_is_missing(either: Routed, change: str, said: st
 @pytest.mark.parametrize("netns", ["", "/run/netns/gone"])
 @reference_fails("fails, having made a file at the namespace's path")
 def test_P9_P10_P11_B10_delete_succeeds_without_a_namespace_and_makes_no_file(either: Routed, netns: str) -> None:
-    bare = {"cniVersion": "1.0.0", "name": "net", "type": "sbr", "table": "what ADD would refuse"}
-    for _ in range(2):
-        either.delete(bare, netns)
-    assert not Path("/run/netns/gone").exists()
+    bare = {"cniVersion": "1.0.0", "name": "net", "type": "sbr"}
+    try:
+        for _ in range(2):
+            either.delete(bare, netns)
+    finally:
+        made = Path("/run/netns/gone").exists()
+        Path("/run/netns/gone").unlink(missing_ok=True)
+    assert not made
 
 
 def test_delete_without_prevresult_and_twice(ours: Routed) -> None:
@@ -281,7 +285,7 @@ def test_delete_without_prevresult_and_twice(ours: Routed) -> None:
         assert ours.rules() == {}
 
 
-@reference_fails("leaves the rules of an interface that has gone")
+@reference_fails("fails when the interface has gone, and leaves its rules")
 def test_the_rules_of_an_interface_that_has_gone_are_found(either: Routed) -> None:
     either.add(either.conf(1), ifname="eth0")
     either.add(either.conf(2))
@@ -304,12 +308,13 @@ def test_what_one_side_added_the_other_deletes(ours: Routed, first: str) -> None
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-@reference_fails("adds second rules, to tables of their own")
 def test_P6_B4_added_twice_is_an_error_that_changes_nothing(either: Routed) -> None:
     either.add(either.conf())
     before = either.state()
-    assert either.error("ADD", either.conf()) == f"100 {BOX} already has a rule from 10.2.0.2, to table 100"
+    said = either.error("ADD", either.conf())
     assert either.state() == before
+    if either.plugins.folder != GO:
+        assert said == f"100 {BOX} already has a rule from 10.2.0.2, to table 100"
     either.delete(either.conf())
 
 

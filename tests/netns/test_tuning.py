@@ -277,13 +277,29 @@ def test_a_list_that_is_no_regular_expressions_is_told(ours: Tuned) -> None:
 # --- DEL, GC, STATUS, CHECK -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("netns", ["", "/run/netns/gone", BOX])
-@reference_fails("leaves its file, or fails for what ADD would refuse")
-def test_P9_P10_P11_B10_delete_bears_whatever_is_missing(both: Tuned, netns: str) -> None:
+@reference_fails("refuses to delete what it refused to add")
+def test_P9_P10_B3_delete_bears_what_add_would_refuse(both: Tuned) -> None:
+    both.add(both.conf(mtu=1400))
+    for _ in range(2):
+        both.plugins.delete({"cniVersion": "1.0.0", "name": "net", "type": "tuning", "mtu": "large"}, BOX)
+    assert not BACKUP.exists()
+
+
+def test_P10_P11_delete_needs_no_previous_result_and_may_be_repeated(both: Tuned) -> None:
+    both.add(both.conf(mtu=1400))
+    for _ in range(2):
+        both.plugins.delete({"cniVersion": "1.0.0", "name": "net", "type": "tuning"}, BOX)
+    assert not BACKUP.exists()
+    assert both.machine.ip("link", "show", "eth0", netns="box")[0]["mtu"] == 1500
+
+
+@pytest.mark.parametrize("netns", ["", "/run/netns/gone"])
+@reference_fails("leaves its file where the namespace has gone")
+def test_P9_P10_P11_B10_delete_bears_that_the_namespace_has_gone(both: Tuned, netns: str) -> None:
     both.add(both.conf(mtu=1400, sysctl={"net.core.somaxconn": "512"}))
     bare = {"cniVersion": "1.0.0", "name": "net", "type": "tuning"}
     for _ in range(2):
-        both.plugins.delete(bare | {"mtu": "what ADD would refuse"}, netns)
+        both.plugins.delete(bare, netns)
         assert not BACKUP.exists()
 
 
