@@ -241,16 +241,17 @@ def _shape_hint(text: str, path: str) -> str:
 def _stated_name(path: str) -> str:
     """The network that a broken file says it is, if it can be read that far."""
     try:
-        name = View(loads(files.read(path))).get("name")
-        return name if isinstance(name, str) else ""
-    except (OSError, ValueError, AttributeError):
+        document = loads(_read(path))
+    except (ConfigError, JsonError):
         return ""
+    name = View(document).get("name") if isinstance(document, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def _mentions(path: str, name: str) -> bool:
     """Whether a file that is no JSON seems to be the one that was meant."""
     try:
-        return f'"{name}"'.encode() in files.read(path)
+        return os.path.isfile(path) and f'"{name}"'.encode() in files.read(path)
     except OSError:
         return False
 

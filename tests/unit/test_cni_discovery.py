@@ -221,6 +221,24 @@ def test_the_file_that_was_meant_is_the_one_whose_error_is_told(tmp_path: Path) 
         discovery.by_name("net", folder)
 
 
+@pytest.mark.parametrize("text", ["null", "7", '"net"', "[]", "true"])
+def test_D3_a_file_that_holds_json_but_no_object_hides_no_other(tmp_path: Path, text: str) -> None:
+    folder = put(tmp_path, a__conflist=text, b__conflist=conflist("net"))
+    choice = discovery.by_name("net", folder)
+    assert choice.network.name == "net"
+    assert choice.warnings == (f"passed over {folder}/a.conflist: expected a JSON object",)
+    with pytest.raises(NotFound):
+        discovery.by_name("other", folder)
+
+
+def test_D3_a_pipe_among_the_files_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.conflist")
+    folder = put(tmp_path, b__conflist=conflist("net"))
+    assert discovery.by_name("net", folder).network.name == "net"
+    with pytest.raises(NotFound):
+        discovery.by_name("other", folder)
+
+
 def test_a_list_of_the_wanted_name_that_cannot_be_used_is_not_passed_over(tmp_path: Path) -> None:
     broken = '{"name": "net", "plugins": [{"bridge": "br0"}]}'
     folder = put(tmp_path, a__conflist=broken, b__conflist=conflist("net"))
