@@ -45,8 +45,12 @@ class NoCgroup:
         """Steps for the process that is to move; they are written down before it enters a mount namespace."""
         return ()
 
+    def removal(self) -> tuple[Step, ...]:
+        """Steps that remove the group if it is there; KernelRefused (EBUSY) when a process stays in it."""
+        return tuple(RemoveCgroup(path) for path in self.paths)
+
     def remove(self) -> None:
-        """Remove the group if it is there. Raises OSError(EBUSY) when a process stays in it."""
+        """The same at once. Raises OSError."""
         for path in self.paths:
             remove(path)
 
@@ -117,6 +121,19 @@ class MakeCgroup(KernelStep):
 
     def hint(self, error: OSError) -> str:
         return f"is {MOUNT} delegated to us?" if error.errno in (EACCES, EPERM, EROFS) else ""
+
+
+@record
+class RemoveCgroup(KernelStep):
+    """The group, and the one that all containers are in when this was the last one."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"rmdir {self.path}" if os.path.isdir(self.path) else ""
+
+    def change(self) -> None:
+        remove(self.path)
 
 
 @record

@@ -98,6 +98,10 @@ class Child:
             _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
         return cls(pid, pidfd, ours)
 
+    def fileno(self) -> int:
+        """What can be read from when the child is ready, or has failed."""
+        return self._end.fileno()
+
     def wait_ready(self) -> None:
         """Wait until nothing but the word is missing. Raises what went wrong there."""
         message, rights, _, _ = self._end.recvmsg(_LARGEST, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)

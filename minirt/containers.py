@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from minirt.child import Child
     from minirt.cni.operations import Cni
+    from minirt.explain.account import Account
     from minirt.files import Lock
     from minirt.monitor import Report
     from minirt.spec import ContainerSpec
@@ -51,13 +52,24 @@ class Containers(Shelf):
     want to know.
 
     `supervisor` is the command line of the process that stays with a detached container, an absolute path first; it is
-    given the words that `minirt.supervisor` reads.
+    given the words that `minirt.supervisor` reads. `account` is told what is done (`--explain`).
     """
 
-    def __init__(self, store: Store, cni: Cni, notice: Callable[[str], None], supervisor: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cni: Cni,
+        notice: Callable[[str], None],
+        supervisor: tuple[str, ...],
+        account: Account | None = None,
+    ) -> None:
         super().__init__(store, notice, self._take_down)
+        self._account = account
         self._cni = cni
         self._supervisor = supervisor
+
+    def _sandbox(self, record: Record) -> Sandbox:
+        return Sandbox(self.store, self._cni, record, self._account)
 
     def _take_down(self, record: Record) -> Record:
         """What its dead supervisor left. Raises NotFound when nothing of it stays."""
@@ -66,7 +78,7 @@ class Containers(Shelf):
             if record.status != EXITED:
                 reason = "its supervisor died" if record.boot_id == boot_id() else "the host was restarted"
                 self._notice(f"container {record.name}: {reason}; taking it down")
-                self._finish(Sandbox(self.store, self._cni, record), LOST, reason)
+                self._finish(self._sandbox(record), LOST, reason)
                 record = self.store.load(record.id)
             return record
 
@@ -98,7 +110,7 @@ class Containers(Shelf):
             left = self.store.load(record.id)
             if left.status != EXITED:  # who should have brought it up was killed, and has taken nothing down
                 with deaf():
-                    self._finish(Sandbox(self.store, self._cni, left), LOST, keep=True)
+                    self._finish(self._sandbox(left), LOST, keep=True)
                 left = self.store.load(record.id)
             # What is still attached could not be detached: `rm` needs the record to try again.
             if not left.attached:
@@ -125,7 +137,7 @@ class Containers(Shelf):
                 raise Conflict(f"container {reference!r} is running")
             time.sleep(_LOOK_AGAIN)
         try:
-            box = Sandbox(self.store, self._cni, self.store.load(record.id))
+            box = self._sandbox(self.store.load(record.id))
             box.down()  # nothing, unless a DEL failed at the end of its earlier life
             return box.record, lock
         except BaseException:
@@ -134,8 +146,9 @@ class Containers(Shelf):
 
     def _leave_behind(self, record: Record, lock: Lock) -> str:
         """Let a process of its own see the container through; returns its id when the workload has been started."""
+        keep = (lock.fd, *(self._account.fds if self._account is not None else ()))
         try:
-            in_background(lambda report: self._begin(record, report, lock.fd), self._notice, keep=(lock.fd,))
+            in_background(lambda report: self._begin(record, report, lock.fd), self._notice, keep=keep)
         finally:
             lock.hand_over()
         return record.id
@@ -170,7 +183,7 @@ class Containers(Shelf):
 
     def _prepare(self, record: Record, attached: bool) -> tuple[Sandbox, Streams]:
         flow = Streams(record.spec, self.store.path(record.id, "log"), attached)
-        return Sandbox(self.store, self._cni, record), flow
+        return self._sandbox(record), flow
 
     def _fail(self, box: Sandbox, error: BaseException) -> None:
         with deaf():
@@ -179,7 +192,7 @@ class Containers(Shelf):
     def ended(self, container_id: str, code: int) -> None:
         """For its supervisor: the workload has ended with `code`."""
         with deaf():
-            self._finish(Sandbox(self.store, self._cni, self.store.load(container_id)), code)
+            self._finish(self._sandbox(self.store.load(container_id)), code)
 
     def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""
@@ -216,7 +229,9 @@ class Containers(Shelf):
             flow.size,
         )
         try:
-            child = join.execute(pidfd, process, cgroup.of(record.id), flow.stdin, flow.stdout, flow.stderr)
+            child = join.execute(
+                pidfd, process, cgroup.of(record.id), flow.stdin, flow.stdout, flow.stderr, self._account
+            )
         finally:
             os.close(pidfd)
             flow.given()
@@ -278,7 +293,7 @@ class Containers(Shelf):
             return
         try:
             lock = self._take_from_its_supervisor(record, force)
-            box = Sandbox(self.store, self._cni, self.store.load(record.id))
+            box = self._sandbox(self.store.load(record.id))
         except (NotFound, FileNotFoundError):
             return  # its supervisor removed it, or somebody who was asked to do the same
         try:
@@ -296,7 +311,7 @@ class Containers(Shelf):
         lock.make()
         with lock:
             try:
-                Sandbox(self.store, self._cni, record).down(force=True)
+                self._sandbox(record).down(force=True)
             finally:
                 self.store.remove(record)
 

@@ -126,12 +126,13 @@ def launch(
     stdout: int = 1,
     stderr: int = 2,
     watch: Callable[[Step], None] | None = None,
+    keep: tuple[int, ...] = (),
 ) -> Child:
     """Start process 1, which prepares itself beside us and then waits for `Child.go`.
 
     The three descriptors become the workload's, unless it gets a terminal. `watch` is called in the child, with each
-    step before it is applied. Raises UsageError, NotFound, KernelRefused; what goes wrong in the child is raised by
-    `Child.wait_ready`.
+    step before it is applied; it may use the descriptors of `keep`. Raises UsageError, NotFound, KernelRefused; what
+    goes wrong in the child is raised by `Child.wait_ready`.
     """
     user.check(spec.process.user)
     rootfs.check(spec.rootfs)
@@ -149,7 +150,7 @@ def launch(
         finish(channel, spec.process, streams, plan, console=True)
 
     try:
-        return Child.start(prepare, streams, sys.CLONE_NEWPID, group)
+        return Child.start(prepare, (*streams, *keep), sys.CLONE_NEWPID, group)
     finally:
         if group >= 0:
             os.close(group)

@@ -18,7 +18,8 @@ from __future__ import annotations
 import os
 from errno import ENOMEM, ESRCH
 
-from cni_plugins.spec.steps import Plan
+from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Plan, Step
 from minirt import sys, user
 from minirt.cgroup import NoCgroup
 from minirt.child import Child
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minirt.child import Channel
+    from minirt.explain.account import Account
     from minirt.process import Process
 
 _ALL = sys.CLONE_NEWNS | sys.CLONE_NEWNET | sys.CLONE_NEWUTS | sys.CLONE_NEWIPC | sys.CLONE_NEWCGROUP
@@ -43,6 +45,7 @@ def execute(
     stdin: int = 0,
     stdout: int = 1,
     stderr: int = 2,
+    account: Account | None = None,
 ) -> Child:
     """Run `process` in the container whose first process is `pidfd`; returns when it runs.
 
@@ -54,25 +57,47 @@ def execute(
         import minirt.tty  # noqa: F401  # nothing can be imported in the container
     streams = (stdin, stdout, stderr)
     group = cgroup.open()
+    beside = account.beside() if account is not None else None
 
     def prepare(channel: Channel) -> None:
-        plan = Plan()
-        plan.do(*cgroup.join())
-        _enter(pidfd, _ALL)
+        plan = Plan(beside.tell if beside is not None else None)
+        plan.do(*cgroup.join(), EnterAll(pidfd))
         finish(channel, process, streams, plan)
 
     try:
-        child = _start_inside(pidfd, prepare, streams, group)
+        kept = (*streams, *((beside.fd,) if beside is not None else ()))
+        child = _start_inside(pidfd, prepare, kept, group)
     finally:
         if group >= 0:
             os.close(group)
     try:
+        if beside is not None:
+            beside.listen(child.fileno())
         child.wait_ready()
         child.go()
     except BaseException:
         child.kill()
         raise
     return child
+
+
+@record
+class EnterAll(Step):
+    """This process into the container's namespaces, but for that of processes, into which it was born."""
+
+    pidfd: int
+
+    def describe(self) -> str:
+        return f"nsenter --target {_process(self.pidfd)} --mount --net --uts --ipc --cgroup"
+
+    def apply(self) -> None:
+        _enter(self.pidfd, _ALL)
+
+
+def _process(pidfd: int) -> str:
+    """The number of a pidfd's process, as /proc of this mount namespace tells it."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        return next((line.split()[1] for line in file if line.startswith("Pid:")), "?")
 
 
 def _start_inside(pidfd: int, prepare: Callable[[Channel], None], streams: tuple[int, ...], group: int) -> Child:

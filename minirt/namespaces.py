@@ -80,6 +80,19 @@ class PinNetns(KernelStep):
 
 
 @record
+class UnpinNetns(KernelStep):
+    """The name goes; the namespace does with the last process that is in it."""
+
+    name: str
+
+    def describe(self) -> str:
+        return f"ip netns delete {self.name}"
+
+    def change(self) -> None:
+        remove_network(self.name)
+
+
+@record
 class RaiseLoopback(KernelStep):
     """`lo` of a pinned namespace up, which gives it 127.0.0.1 and ::1. It goes with the namespace."""
 

@@ -26,6 +26,7 @@ class Selection:
 
     attachments: tuple[Attachment, ...]
     notices: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # for each attachment, why it is this network
 
 
 def select(spec: ContainerSpec, container_id: str, netns: str, directory: str = discovery.DIRECTORY) -> Selection:
@@ -58,7 +59,7 @@ def select(spec: ContainerSpec, container_id: str, netns: str, directory: str = 
         if index in dns:
             wishes["dns"] = {key: list(words) for key, words in spec.dns.__dict__.items()}
         attachments.append(Attachment(network, container_id, netns, ifname, (), wishes))
-    return Selection(tuple(attachments), tuple(notices))
+    return Selection(tuple(attachments), tuple(notices), tuple(choice.reason for choice in choices))
 
 
 def _interfaces(asked: Sequence[Network]) -> list[str]:

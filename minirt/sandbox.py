@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.spec.result import Result
+    from cni_plugins.spec.steps import Step
     from minirt.cgroup import NoCgroup
     from minirt.child import Child
     from minirt.cni.operations import Cni
+    from minirt.explain.account import Account
     from minirt.state import Record, Store
     from minirt.streams import Streams
 
@@ -52,10 +54,15 @@ _INSIDE = "1.1.0"  # the version in which results are kept
 class Sandbox:
     """The kernel's side of one container. `record` is always what the state file says of it."""
 
-    def __init__(self, store: Store, cni: Cni, record: Record) -> None:
+    def __init__(self, store: Store, cni: Cni, record: Record, account: Account | None = None) -> None:
         self._store = store
         self._cni = cni
+        self._account = account
         self.record = record
+
+    def _do(self, *steps: Step) -> None:
+        """Told, if anybody wants to know."""
+        Plan(self._account.step if self._account is not None else None).do(*steps)
 
     def change(self, **changes: Any) -> None:
         """Write down what has changed."""
@@ -70,21 +77,28 @@ class Sandbox:
         selection = networks.select(self.record.spec, self.record.id, netns)
         for text in selection.notices:
             notice(text)
+        if self._account is not None:
+            self._account.begins(self.record, selection)
         planned = tuple(map(_planned, selection.attachments))
         self.change(netns=netns, attached=planned, boot_id=boot_id(), error="")
         if self._owns_namespace():
-            Plan().do(*namespaces.network_steps(self.record.id))
+            self._do(*namespaces.network_steps(self.record.id))
         group = cgroup.of(self.record.id)
-        Plan().do(*group.steps())
+        self._do(*group.steps())
         self._write_netfiles(())
         child: Child | None = None
         # An interrupt between a child's birth and the name it gets here would leave it running with nobody to end it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
-            child = init.launch(self._init(group, streams.size), streams.stdin, streams.stdout, streams.stderr)
+            beside = self._account.beside() if self._account is not None else None
+            telling: dict[str, Any] = {} if beside is None else {"watch": beside.tell, "keep": (beside.fd,)}
+            asked = self._init(group, streams.size)
+            child = init.launch(asked, streams.stdin, streams.stdout, streams.stderr, **telling)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             streams.given()
             self._connect(selection.attachments)
+            if beside is not None:
+                beside.listen(child.fileno())
             child.wait_ready()
             self.change(status=RUNNING, pid=child.pid, pid_start=start_time(child.pid), started=time.time())
             child.go()
@@ -197,8 +211,8 @@ class Sandbox:
                 raise
             failure = error
         if self._owns_namespace() and self.record.netns:
-            namespaces.remove_network(self.record.id)
-        cgroup.of(self.record.id).remove()
+            self._do(namespaces.UnpinNetns(self.record.id))
+        self._do(*cgroup.of(self.record.id).removal())
         self.record = replace(self.record, attached=(), netns="")
         if failure is not None:
             raise failure

@@ -70,7 +70,8 @@ class AddMasquerade(Step):
     subnets: tuple[Cidr, ...]
 
     def describe(self) -> str:
-        return "; ".join(map(str, _SUBNETS.additions(self.subnets)))
+        table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
+        return "; ".join([*table, *map(str, _SUBNETS.additions(self.subnets))])
 
     def apply(self) -> None:
         self.undo()  # what an ADD without its DEL may have left
@@ -78,8 +79,8 @@ class AddMasquerade(Step):
         with _SUBNETS.locked():
             # The record first: a crash leaves nothing that it does not account for.
             records.save(owner, {"subnets": [str(cidr) for cidr in self.subnets]})
-            _SUBNETS.join(self.subnets, self.network, owner)
             try:
+                _SUBNETS.join(self.subnets, self.network, owner)
                 self._commit()
             except BaseException:
                 _SUBNETS.leave(self.subnets, self.network, owner)
@@ -112,7 +113,11 @@ class RemoveMasquerade(Step):
     ifname: str
 
     def describe(self) -> str:
-        return f"nft delete element inet {TABLE.name} …  # what {self.container_id} {self.ifname} was the last to use"
+        records, owner = AttachmentRecords("masquerade", self.network), Owner(self.container_id, self.ifname)
+        if not os.path.lexists(records.path(owner)):
+            return ""
+        unused = _SUBNETS.only(_used_by(records, owner), self.network, owner)
+        return "; ".join(map(str, _SUBNETS.removals(self.nftables, unused)))
 
     def apply(self) -> None:
         records, owner = AttachmentRecords("masquerade", self.network), Owner(self.container_id, self.ifname)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from minirt.cli import verbs
-from minirt.cli.verb import FLAG, MANY, Verb
+from minirt.cli.verb import FLAG, MANY, Verb, spelled_out
 from minirt.errors import UsageError
 
 # Read before any verb is looked for (minirt.__main__); here for the help.
@@ -38,6 +38,17 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(verbs.children(self._prefix).items()))
 
 
+class _Command(click.Command):
+    """A command that knows options whose value may be left out."""
+
+    def __init__(self, verb: Verb, **attributes: Any) -> None:
+        super().__init__(verb.name, **attributes)
+        self._verb = verb
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spelled_out(self._verb, args))
+
+
 def command(verb: Verb) -> click.Command:
     """The click command that a verb's table describes."""
     parameters: list[click.Parameter] = []
@@ -62,8 +73,8 @@ def command(verb: Verb) -> click.Command:
                 type=click.UNPROCESSED,
             )
         )
-    return click.Command(
-        verb.name,
+    return _Command(
+        verb,
         params=parameters,
         callback=lambda **values: verb.body(values),
         help=verb.help,

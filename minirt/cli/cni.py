@@ -8,7 +8,7 @@ from cni_plugins.spec.jsontext import dumps
 from minirt import targets
 from minirt.cli import engine
 from minirt.cli.output import need_root, table, warn
-from minirt.cli.verb import MANY, VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXPLAIN, MANY, VALUE, Argument, Option, Verb
 from minirt.cni import survey, tool
 from minirt.cni.operations import TIMEOUT
 from minirt.cni.tool import Tool
@@ -71,7 +71,8 @@ def attachment(text: str) -> tuple[str, str]:
 
 def tool_for(values: dict[str, Any]) -> Tool:
     """What does the work of one verb."""
-    return Tool(engine.cni(timeout=seconds(values["timeout"])), wishes(values))
+    watched = engine.watched(engine.account(values))
+    return Tool(engine.cni(timeout=seconds(values["timeout"]), **watched), wishes(values))
 
 
 def _places(values: dict[str, Any]) -> dict[str, str | None]:
@@ -149,7 +150,7 @@ ADD = Verb(
     "namespace; a container of docker or podman is best started with --network none. Another interface than eth0 needs "
     "--ifname.",
     add,
-    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION),
+    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, *EXPLAIN),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -158,7 +159,11 @@ DEL = Verb(
     "Detach it again, with the list as it was when it was attached. No error if it is detached already, or the "
     "namespace has gone. The first plugin that fails ends it: it must be asked for again.",
     delete,
-    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, Option(("--force",), "Go on whatever fails, and forget it.")),
+    (
+        *(*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION),
+        Option(("--force",), "Go on whatever fails, and forget it."),
+        *EXPLAIN,
+    ),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -166,7 +171,7 @@ CHECK = Verb(
     "check",
     "Ask the plugins whether an attachment is still as they made it. Silent when it is.",
     check,
-    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION),
+    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, *EXPLAIN),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -176,7 +181,7 @@ GC = Verb(
     "minirt's containers, those that --valid names, and those that the cache remembers (/var/lib/cni/results, which "
     "other runtimes use as well) as long as their network namespace is there. NETNS is taken for cnitool's sake.",
     gc,
-    (VALID, TIMEOUT_OPTION),
+    (VALID, TIMEOUT_OPTION, *EXPLAIN),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -185,7 +190,7 @@ STATUS = Verb(
     "Ask the plugins of NETWORK whether they could attach something now. Silent when they could. NETNS is taken for "
     "cnitool's sake.",
     status,
-    (TIMEOUT_OPTION,),
+    (TIMEOUT_OPTION, *EXPLAIN),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )

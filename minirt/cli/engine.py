@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from minirt.cni.executor import Executor
     from minirt.cni.operations import Cni
     from minirt.containers import Containers
+    from minirt.explain.account import Account
     from minirt.netadmin.catalog import Catalog
     from minirt.netadmin.reload import Reloader
     from minirt.shelf import Shelf
@@ -29,10 +30,28 @@ def look() -> Shelf:
     return Shelf(Store(), warn, lambda record: make().find(record.id))
 
 
-def make(quiet: bool = False) -> Containers:
-    """The containers of this host; notices go to standard error unless `quiet`."""
+def make(quiet: bool = False, account: Account | None = None) -> Containers:
+    """The containers of this host; notices go to standard error unless `quiet`, and what is done to `account`."""
     notice = _silent if quiet else warn
-    return _containers(cni(notice=notice), notice)
+    return _containers(cni(notice=notice, **watched(account)), notice, account)
+
+
+def account(values: dict[str, Any], detached: bool = False) -> Account | None:
+    """What --explain and --step ask for; nothing is loaded when neither is there. Raises UsageError."""
+    if values["explain"] is None and not values["step"]:
+        return None
+    from minirt.cli import explaining
+
+    return explaining.account(values, detached)
+
+
+def watched(account: Account | None) -> dict[str, Any]:
+    """The options of `Cni` by which `account` is told what plugins do."""
+    if account is None:
+        return {}
+    from minirt.cni.call import STOPPED, TOLD
+
+    return {"watch": account.event, "steps": STOPPED if account.stops else TOLD}
 
 
 def catalog() -> Catalog:
@@ -65,10 +84,10 @@ def executor() -> Executor:
     return Executor(search_path(os.environ), plain=settings.plain_exec)
 
 
-def _containers(plugins: Cni, notice: Callable[[str], None]) -> Containers:
+def _containers(plugins: Cni, notice: Callable[[str], None], account: Account | None = None) -> Containers:
     from minirt.containers import Containers
 
-    return Containers(Store(), plugins, notice, _supervisor())
+    return Containers(Store(), plugins, notice, _supervisor(), account)
 
 
 def _supervisor() -> tuple[str, ...]:

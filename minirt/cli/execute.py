@@ -6,7 +6,7 @@ import os
 
 from minirt.cli import engine
 from minirt.cli.output import need_root
-from minirt.cli.verb import EXIT_CODES, MANY, VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXIT_CODES, EXPLAIN, MANY, VALUE, Argument, Option, Verb
 from minirt.spec import ContainerSpec, parse_env
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def execute(values: dict[str, Any]) -> int:
         tty=values["tty"],
         interactive=values["interactive"],
     )
-    return engine.make().execute(values["container"], asked)
+    return engine.make(account=engine.account(values)).execute(values["container"], asked)
 
 
 EXEC = Verb(
@@ -38,6 +38,7 @@ EXEC = Verb(
         Option(("--env", "-e"), "Set an environment variable; NAME alone takes it from here.", MANY, "NAME[=VALUE]"),
         Option(("--workdir", "-w"), "Working directory inside the container.", VALUE, "DIR"),
         Option(("--user", "-u"), "User, and group, to run as.", VALUE, "USER[:GROUP]"),
+        *EXPLAIN,
     ),
     (Argument("container", "CONTAINER"), Argument("command", "COMMAND [ARG]...", many=True)),
     stops=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minirt.cli import engine
 from minirt.cli.output import each, need_root
-from minirt.cli.verb import VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXPLAIN, VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
 from minirt.signals import parse_signal
 from minirt.spec import parse_number
@@ -25,7 +25,7 @@ def _seconds(text: str) -> float:
 
 def start(values: dict[str, Any]) -> int:
     need_root("start")
-    containers = engine.make()
+    containers = engine.make(account=engine.account(values, not values["attach"]))
     if values["attach"]:
         (reference, *more) = values["containers"]
         if more:
@@ -55,7 +55,7 @@ def wait(values: dict[str, Any]) -> int:
 
 def rm(values: dict[str, Any]) -> int:
     need_root("rm")
-    containers = engine.make()
+    containers = engine.make(account=engine.account(values))
     return each(values["containers"], lambda reference: containers.remove(reference, force=values["force"]))
 
 
@@ -63,7 +63,7 @@ START = Verb(
     "start",
     "Start containers that have stopped: a new network namespace, and ADD again.",
     start,
-    (Option(("--attach", "-a"), "Stay, show its output, exit with its code."),),
+    (Option(("--attach", "-a"), "Stay, show its output, exit with its code."), *EXPLAIN),
     CONTAINERS,
     failure=125,
 )
@@ -89,6 +89,6 @@ RM = Verb(
     "rm",
     "Remove containers and all that is left of them: networks (DEL again, harmlessly), namespaces, files.",
     rm,
-    (Option(("--force", "-f"), "Kill one that runs; go on when a plugin fails to disconnect it."),),
+    (Option(("--force", "-f"), "Kill one that runs; go on when a plugin fails to disconnect it."), *EXPLAIN),
     CONTAINERS,
 )

@@ -6,7 +6,7 @@ import os
 
 from minirt.cli import engine
 from minirt.cli.output import need_root
-from minirt.cli.verb import EXIT_CODES, MANY, VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXIT_CODES, EXPLAIN, MANY, VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
 from minirt.spec import (
     DEFAULT_COMMAND,
@@ -58,6 +58,7 @@ OPTIONS = (
     Option(("--entrypoint",), "Program to run in place of the image's; COMMAND are its arguments.", VALUE, "PROGRAM"),
     Option(("--rootfs",), "IMAGE is a directory that holds a root file system."),
     Option(("--quiet", "-q"), "Print no notices."),
+    *EXPLAIN,
 )
 
 
@@ -93,7 +94,7 @@ def spec(values: dict[str, Any]) -> ContainerSpec:
 def run(values: dict[str, Any]) -> int:
     asked = spec(values)
     need_root("run")
-    containers = engine.make(quiet=values["quiet"])
+    containers = engine.make(values["quiet"], engine.account(values, values["detach"]))
     if not values["detach"]:
         return containers.run(asked)
     print(containers.run_detached(asked))

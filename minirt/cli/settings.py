@@ -15,5 +15,15 @@ def take(argv: list[str]) -> list[str]:
         elif word == "--plain-exec":
             plain_exec = True
         else:
-            return argv[index:]
+            return _behind_the_verb(argv[index:])
     return []
+
+
+def _behind_the_verb(argv: list[str]) -> list[str]:
+    """`minirt cni --explain add …` is `minirt cni add --explain …`."""
+    if argv[0] != "cni":
+        return argv
+    end = 1
+    while argv[end:] and argv[end].startswith(("--explain", "--step")):
+        end += 1
+    return [argv[0], *argv[end : end + 1], *argv[1:end], *argv[end + 1 :]]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-FLAG, VALUE, MANY = "flag", "value", "many"
+FLAG, VALUE, MANY, OPTIONAL = "flag", "value", "many", "optional"
 EXIT_CODES = (
     "Exit code: the command's own, 128+N when signal N ended it, 127 when it is not found, 126 when it cannot be "
     "executed, 125 when minirt itself fails."
@@ -24,12 +24,16 @@ EXIT_CODES = (
 
 @record
 class Option:
-    """One option: its spellings, a line of help, and the kind of value, whose key is the first long spelling."""
+    """One option: its spellings, a line of help, and the kind of value, whose key is the first long spelling.
+
+    An OPTIONAL value stands behind `=` or not at all; `usual` is what it is then.
+    """
 
     names: tuple[str, ...]
     help: str
     kind: str = FLAG
     metavar: str = ""
+    usual: str = ""
 
     @property
     def key(self) -> str:
@@ -38,7 +42,7 @@ class Option:
 
     @property
     def empty(self) -> Any:
-        return {FLAG: False, VALUE: None, MANY: ()}[self.kind]
+        return {FLAG: False, VALUE: None, MANY: (), OPTIONAL: None}[self.kind]
 
 
 @record
@@ -49,6 +53,18 @@ class Argument:
     metavar: str
     many: bool = False
     required: bool = True
+
+
+EXPLAIN = (
+    Option(
+        ("--explain",),
+        "Tell on standard error what is done, by whom, and as which commands.",
+        OPTIONAL,
+        "[=short|full|json]",
+        "short",
+    ),
+    Option(("--step",), "Stop before each step, and say what to look at."),
+)
 
 
 @record
@@ -89,6 +105,36 @@ def read(verb: Verb, words: Sequence[str]) -> dict[str, Any] | None:
     return _arguments(verb.arguments, positional, values)
 
 
+def spelled_out(verb: Verb, words: Sequence[str]) -> list[str]:
+    """`words`, with the usual value behind every OPTIONAL option that has none: for click, which would take the next
+    word for it."""
+    options = {name: option for option in verb.options for name in option.names}
+    written: list[str] = []
+    rest = list(reversed(words))
+    while rest:
+        written.append(word := rest.pop())
+        if word == "--" or (verb.stops and (word == "-" or not word.startswith("-"))):
+            break
+        name, equals, _value = word.partition("=")
+        option = options.get(name if word.startswith("--") else _last_of(options, word))
+        if option is None or equals or option.kind == FLAG:
+            continue
+        if option.kind == OPTIONAL:
+            written[-1] += f"={option.usual}"
+        elif rest:
+            written.append(rest.pop())
+    return written + rest[::-1]
+
+
+def _last_of(options: dict[str, Option], word: str) -> str:
+    """The short option whose value is the next word; empty when `word` has its value, or needs none."""
+    for index, letter in enumerate(word[1:], 2):
+        option = options.get(f"-{letter}")
+        if option is None or option.kind != FLAG:
+            return f"-{letter}" if index == len(word) else ""
+    return ""
+
+
 def _take(options: dict[str, Option], word: str, rest: list[str], values: dict[str, Any]) -> bool:
     """Read one word of options, and its value from `rest` (a stack) where it has one. False: not understood."""
     if word.startswith("--"):
@@ -108,6 +154,9 @@ def _set(option: Option | None, attached: str | None, rest: list[str], values: d
         return False
     if option.kind == FLAG:
         values[option.key] = True
+        return True
+    if option.kind == OPTIONAL:
+        values[option.key] = option.usual if attached is None else attached
         return True
     if attached is None and not rest:
         return False

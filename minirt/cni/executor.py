@@ -108,6 +108,11 @@ def program(name: str) -> str:
     return path
 
 
+def is_ours(path: str) -> bool:
+    """Whether the program at `path` is a launcher of ours, which tells of its steps."""
+    return launcher.is_ours(os.path.basename(path), path)
+
+
 def install(folder: str, force: bool = False) -> list[str]:
     """Write the launchers of the bundled plugins into `folder`; the paths that changed.
 

@@ -280,16 +280,20 @@ def test_a_deletion_that_was_interrupted_is_completed_by_the_next(
 def test_as_steps_they_tell_what_they_do_and_take_it_back(machine: Machine, nftables: Nftables) -> None:
     step = AddMasquerade(nftables, "web", "c1", "eth0", cidrs("10.88.0.0/24"))
     assert step == AddMasquerade(Nftables(), "web", "c1", "eth0", cidrs("10.88.0.0/24"))
-    assert step.describe() == (
+    elements = (
         "nft 'add element inet cni_masquerade subnets4 { 10.88.0.0/24 }'; "
         "nft 'add element inet cni_masquerade inside4 { 10.88.0.0/24 . 10.88.0.0/24 }'"
     )
+    first = step.describe()
+    assert first.startswith("nft 'create table inet cni_masquerade\n") and first.endswith(f"; {elements}")
     plan = Plan()
     plan.do(step)
     typed = machine.run("nft", "list", "table", "inet", "cni_masquerade").stdout
     assert plan.undo() == []
     assert subnets(machine) == {}
-    machine.run("sh", "-c", step.describe())
+    assert step.describe() == elements, "the table is there now"
+    machine.run("nft", "flush", "ruleset")
+    machine.run("sh", "-c", first)
     assert machine.run("nft", "list", "table", "inet", "cni_masquerade").stdout == typed
     machine.run("nft", "flush", "ruleset")
 

@@ -1,0 +1,216 @@
+"""An account of what happens: events in, items out, in the order in which things happen.
+
+    level 0   runtime          facts, commands; calls of plugins, and their answers
+    level 1     bridge         commands; calls of delegates, and their answers
+    level 2       host-local   commands
+    level 0   process 1        commands
+
+The commands are what the steps say of themselves; nothing is known here of what a plugin does. An item is given to
+`write` at once. In front of a command `pause`, when there is one, is asked: the step waits until it returns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cni_plugins.spec.jsontext import JsonError, loads
+from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
+from cni_plugins.spec.steps import Step, Undoing
+from minirt.cni import executor
+from minirt.cni.call import Answered, Calling
+from minirt.cni.inside import Stepping
+from minirt.explain import foreign, reasons
+from minirt.explain.beside import Beside
+from minirt.namespaces import NETNS_DIR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minirt.networks import Selection
+    from minirt.state import Record
+
+_CALLS = "CNI_COMMAND="  # in the description of a step that is a call
+RUNTIME, FIRST = "runtime", "process 1"
+FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that happens. `who` does it, `to` is the other side of a call or an answer; `details` are for those
+    who want to know all."""
+
+    kind: str
+    who: str
+    text: str
+    level: int = 0
+    to: str = ""
+    why: str = ""
+    seconds: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value or key == "level"}
+
+
+class Account:
+    """What is told of one command of a person. `fds` are the descriptors that it writes to."""
+
+    def __init__(
+        self, write: Callable[[Item], None], pause: Callable[[Item, str], None] | None = None, fds: tuple[int, ...] = ()
+    ) -> None:
+        self._write = write
+        self._pause = pause
+        self._plugins: list[str] = []
+        self._before: dict[str, foreign.Snapshot] = {}
+        self.fds = fds
+        self.netns = ""
+
+    @property
+    def stops(self) -> bool:
+        return self._pause is not None
+
+    # --- the runtime's own -------------------------------------------------------------------------------------------
+
+    def fact(self, text: str, why: str = "") -> None:
+        self._write(Item(FACT, RUNTIME, text, why=why))
+
+    def begins(self, record: Record, selection: Selection) -> None:
+        """A container is about to be made."""
+        self.netns = record.netns or f"{NETNS_DIR}/{record.id}"
+        self._write(Item(FACT, RUNTIME, f"a container called {record.name}", details={"id": record.id}))
+        for attachment, reason in zip(selection.attachments, selection.reasons, strict=True):
+            self.fact(f"network {attachment.network.name}, as {attachment.ifname}: {reason}")
+        if not selection.attachments:
+            self.fact(f"no network of its own to join: --network {record.spec.network_mode}")
+
+    def step(self, step: Step) -> None:
+        """For a plan of the runtime's: it is about to be done, or undone."""
+        kind = UNDO if isinstance(step, Undoing) else COMMAND
+        self._command(kind, RUNTIME, step.describe(), 0)
+
+    def beside(self) -> Beside:
+        """The ear for what process 1 tells."""
+        return Beside(self.stops, lambda text: self._command(COMMAND, FIRST, text, 0))
+
+    def _command(self, kind: str, who: str, text: str, level: int) -> None:
+        for line in commands(text):
+            item = Item(kind, who, line, level, why=reasons.of(line))
+            if self._pause is not None:
+                self._pause(item, self.netns)
+            else:
+                self._write(item)
+
+    # --- plugins -----------------------------------------------------------------------------------------------------
+
+    def event(self, event: Calling | Answered | Stepping) -> None:
+        """For `Cni(watch=)`."""
+        match event:
+            case Calling():
+                self._calling(event)
+            case Answered():
+                self._answered(event)
+            case Stepping(text=text) if _CALLS in text and not self.stops:
+                pass  # the call that follows says so itself
+            case Stepping(plugin=plugin, text=text, undo=undo):
+                self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin))
+
+    def _level(self, plugin: str) -> int:
+        return self._plugins.index(plugin) + 1 if plugin in self._plugins else len(self._plugins)
+
+    def _calling(self, call: Calling) -> None:
+        self.netns = call.env.get("CNI_NETNS", "") or self.netns
+        text = call.command
+        if call.env.get("CNI_IFNAME") and call.command in ("ADD", "DEL", "CHECK"):
+            text += f" {call.env['CNI_IFNAME']}"
+        if call.network:
+            text += f" on network {call.network}"
+        env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
+        details = {"program": call.path, "found": _found(call), "environment": env, "configuration": dict(call.config)}
+        why = reasons.VERBS.get(call.command, "")
+        self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
+        self._plugins.append(call.plugin)
+        if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):
+            self._before[call.plugin] = foreign.Snapshot.take(self.netns)
+
+    def _answered(self, answer: Answered) -> None:
+        call = answer.call
+        before = self._before.pop(call.plugin, None)
+        level = self._level(call.plugin)
+        if before is not None:
+            self._write(Item(FACT, call.plugin, "not one of minirt's: what it changed is seen from outside", level))
+            for line in before.changes(foreign.Snapshot.take(self.netns)):
+                self._write(Item(FACT, call.plugin, line, level))
+        if call.plugin in self._plugins:
+            self._plugins.remove(call.plugin)
+        kind = PROBLEM if answer.problem or answer.exit else ANSWER
+        text = _problem(answer) if kind == PROBLEM else said(call.command, answer.stdout)
+        details = {"result": _document(answer.stdout), "log": answer.stderr.decode(errors="replace").strip()}
+        details = {key: value for key, value in details.items() if value}
+        to = call.by or RUNTIME
+        self._write(Item(kind, call.plugin, text, level - 1, to, seconds=answer.seconds, details=details))
+
+
+def _found(call: Calling) -> str:
+    """How the program was found, in words."""
+    folders = call.env.get("CNI_PATH", "").split(":")
+    folder = os.path.dirname(call.path)
+    if folder not in folders:
+        return "named by its path"
+    place = folders.index(folder) + 1
+    return f"folder {place} of {len(folders)} in CNI_PATH"
+
+
+def _document(stdout: bytes) -> Any:
+    try:
+        return loads(stdout) if stdout.strip() else None
+    except JsonError:
+        return stdout.decode(errors="replace")
+
+
+def _problem(answer: Answered) -> str:
+    document = _document(answer.stdout)
+    if isinstance(document, dict) and "msg" in document:
+        return f"error {document.get('code')}: {document['msg']}"
+    return answer.problem or f"exit code {answer.exit}"
+
+
+def said(command: str, stdout: bytes) -> str:
+    """A plugin's answer in a line."""
+    document = _document(stdout)
+    if command != "ADD" or not isinstance(document, dict):
+        return "done"
+    parts = [*_addresses(document), *_routes(document), *_servers(document)]
+    names = [item.get("name", "?") for item in document.get("interfaces") or () if item.get("sandbox")]
+    return "; ".join([*(f"interface {name}" for name in names), *parts]) or "an empty result"
+
+
+def _addresses(document: Mapping[str, Any]) -> Iterator[str]:
+    for ip in document.get("ips") or ():
+        yield f"address {ip.get('address')}" + (f", gateway {ip['gateway']}" if ip.get("gateway") else "")
+
+
+def _routes(document: Mapping[str, Any]) -> Iterator[str]:
+    routes = [route.get("dst", "?") for route in document.get("routes") or ()]
+    if routes:
+        yield f"route{'s' if len(routes) > 1 else ''} to {', '.join(routes)}"
+
+
+def _servers(document: Mapping[str, Any]) -> Iterator[str]:
+    servers: Iterable[str] = (document.get("dns") or {}).get("nameservers") or ()
+    if servers:
+        yield f"name servers {', '.join(servers)}"
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a step, as a shell would tell them apart: by newlines and semicolons that are not quoted."""
+    found, quoted = [""], ""
+    for char in text:
+        if char in ("'", '"') and quoted in ("", char):
+            quoted = "" if quoted else char
+        if char in "\n;" and not quoted:
+            found.append("")
+        else:
+            found[-1] += char
+    return [command.strip() for command in found if command.strip()]
