@@ -22,6 +22,7 @@ TABLE = {
     ("inspect",): ("minirt.cli.look", "Print all that is known of containers, as JSON"),
     ("network", "ls"): ("minirt.cli.network", "List networks, and who is attached"),
     ("network", "inspect"): ("minirt.cli.network", "Print all that is known of networks, as JSON"),
+    ("network", "graph"): ("minirt.cli.picture", "Draw networks: as text, mermaid, dot or SVG"),
     ("network", "create"): ("minirt.cli.network", "Make a network"),
     ("network", "rm"): ("minirt.cli.network", "Remove networks"),
     ("network", "reload"): ("minirt.cli.network", "Restore what a flush of the firewall took from containers"),

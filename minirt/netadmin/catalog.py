@@ -86,7 +86,7 @@ class Catalog:
     def entries(self) -> list[Entry]:
         """Every network in the order in which a default is looked for, the default first; broken files last."""
         survey = discovery.survey(self._directory)
-        users, default = self._users(), self._default()
+        users, default = self.users(), self._default()
         networks = [*survey.networks]
         if default is not None and default.source == discovery.BUILTIN:
             networks.insert(0, default)
@@ -100,7 +100,7 @@ class Catalog:
 
     def find(self, name: str) -> Entry:
         """The network called `name`. Raises NotFound, or ConfigError when its file cannot be used."""
-        return self._entry(discovery.by_name(name, self._directory).network, self._default(), self._users())
+        return self._entry(discovery.by_name(name, self._directory).network, self._default(), self.users())
 
     def _entry(
         self, network: NetworkList, default: NetworkList | None, users: dict[str, list[User]], problem: str = ""
@@ -115,8 +115,8 @@ class Catalog:
         except ConfigError:
             return None
 
-    def _users(self) -> dict[str, list[User]]:
-        """Who is attached, by the network's name."""
+    def users(self) -> dict[str, list[User]]:
+        """Who is attached, by the network's name; its list may be gone."""
         found: dict[tuple[str, str, str], User] = {}
         names = {}
         for container in self._containers.all():
@@ -193,7 +193,7 @@ class Catalog:
         if not path:
             raise Conflict(f"network {name!r} is built in", "it is no file, and is used where there are no others")
         with self._locks.network(name, alone=True):  # an ADD that has begun is waited for
-            self._refuse_used(name, self._users().get(name, []))
+            self._refuse_used(name, self.users().get(name, []))
             try:
                 os.unlink(path)
             except OSError as error:

@@ -1,0 +1,160 @@
+"""The picture as data: a host, the links that its containers hang on, the containers, and the ways out.
+
+Made by `survey` out of the kernel and of what is on record; drawn by `text`, `scheme` (mermaid, dot) and `svg`; sent to
+a browser by `to_json`. Nothing here asks anybody anything.
+
+    Picture ── host: Space, ways out, masquerades, published ports
+            └─ containers ── interfaces ── Wire: how each reaches the host
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from ipaddress import ip_interface
+from typing import Any
+
+from minirt.picture.kernel import Link, Route, Space
+
+VETH, PARENT, LENT, NOWHERE, ELSEWHERE = "veth", "parent", "lent", "nowhere", "elsewhere"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How an interface of a container reaches the host.
+
+    veth: its other end is the host's link `end`, a port of the bridge `bridge` where there is one.
+    parent: it is made on the host's link `end` (macvlan, ipvlan, vlan).  lent: it was a link of the host itself.
+    nowhere: it leads out of no namespace (dummy, tap).  elsewhere: into another namespace than the host's.
+    """
+
+    how: str
+    end: Link | None = None
+    bridge: Link | None = None
+
+
+@dataclass(frozen=True)
+class Interface:
+    """An interface of a container. `network` is empty where nobody has it on record."""
+
+    network: str
+    link: Link
+    wire: Wire
+
+
+@dataclass(frozen=True)
+class Port:
+    """A published port. `rule` is what publishes it in nftables; empty where it is asked for and not there."""
+
+    protocol: str
+    address: str
+    number: int
+    target: str
+    inner: int
+    rule: str = ""
+
+    @property
+    def outer(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.number}/{self.protocol}" if host else f"{self.number}/{self.protocol}"
+
+    @property
+    def inside(self) -> str:
+        host = f"[{self.target}]" if ":" in self.target else self.target
+        return f"{host}:{self.inner}"
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container whose network namespace is there."""
+
+    id: str
+    name: str
+    path: str
+    space: Space
+    interfaces: tuple[Interface, ...]
+    ports: tuple[Port, ...]
+    masquerades: tuple[str, ...]
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Those that lead further than its own links."""
+        return tuple(route for route in self.space.routes if route.gateway or route.to == "default")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What there is. `network` is the one that was asked for, empty for all; `notes` are for the reader."""
+
+    name: str
+    host: Space
+    containers: tuple[Container, ...]
+    bridges: tuple[Link, ...]
+    network: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ways_out(self) -> tuple[Route, ...]:
+        """The host's default routes."""
+        return tuple(route for route in self.host.routes if route.to == "default")
+
+    @property
+    def masquerades(self) -> tuple[str, ...]:
+        """Addresses that leave the host as the host's own: subnets, where all of the picture's in them do."""
+        masked = {address for container in self.containers for address in container.masquerades}
+        plain = {
+            _subnet(address)
+            for container in self.containers
+            for interface in container.interfaces
+            for address in interface.link.addresses
+            if address not in masked
+        }
+        return tuple(dict.fromkeys(item if _subnet(item) in plain else _subnet(item) for item in sorted(masked)))
+
+    @property
+    def uplinks(self) -> tuple[Link, ...]:
+        """The host's links by which one leaves it: where its default routes lead, and parents of containers' links."""
+        names = {route.link for route in self.ways_out}
+        parents = {
+            interface.wire.end.index
+            for container in self.containers
+            for interface in container.interfaces
+            if interface.wire.how == PARENT and interface.wire.end
+        }
+        ends = {bridge.index for bridge in self.bridges} | {
+            interface.wire.end.index
+            for container in self.containers
+            for interface in container.interfaces
+            if interface.wire.how == VETH and interface.wire.end
+        }
+        return tuple(
+            link
+            for link in self.host.links
+            if not link.loopback
+            and link.index not in ends
+            and (link.name in names or link.index in parents or (self._alone(link) and not self.network))
+        )
+
+    def _alone(self, link: Link) -> bool:
+        """Whether it is a link of the host's own, no matter to any container."""
+        return bool(link.addresses) and not link.below and link.kind != "bridge"
+
+    def ports_of(self, bridge: Link) -> tuple[Link, ...]:
+        """The links that are ports of a bridge."""
+        return tuple(link for link in self.host.links if link.below == bridge.index)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a document, for whoever draws it elsewhere."""
+        document = asdict(self)
+        document["uplinks"] = [asdict(link) for link in self.uplinks]
+        document["ways_out"] = [asdict(route) for route in self.ways_out]
+        return document
+
+
+def _subnet(address: str) -> str:
+    return str(ip_interface(address).network)
+
+
+def titled(container: Container) -> str:
+    """A container as a picture names it: its name, and the beginning of its id where that is another."""
+    short = container.id[:12]
+    return container.name if container.name in (short, container.id) else f"{container.name} ({short})"

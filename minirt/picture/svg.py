@@ -1,0 +1,192 @@
+"""The scheme as an SVG for a slide: columns of cards on a grid, a frame around what the host is, light and dark.
+
+Nothing is measured by a browser: names stand in a monospaced font, whose characters are all equally wide, so a card is
+as wide as its longest line and nothing overlaps, whoever renders it. Where the reader's system is dark, so is the
+picture (`prefers-color-scheme`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from minirt.picture.scheme import CONTAINERS, HEAD, ROUTING, UPLINKS, WIRES, Card, Edge, Scheme
+
+FONT, TITLE, HEADING = 14, 17, 24
+ADVANCE = 0.62  # of the font's size: DejaVu Sans Mono, the widest of the usual ones, has 0.602
+LINE, PAD, GAP, GUTTER, MARGIN, FRAME = 21, 14, 26, 92, 40, 26
+_LEAST = 150
+
+LIGHT = {
+    "paper": "#ffffff", "ink": "#1b2330", "quiet": "#5a6675", "warn": "#b3261e", "frame": "#f4f6f9", "edge": "#8793a3",
+    "card": "#ffffff", "outside": "#6b7686", "uplink": "#8a5a00", "routing": "#6c3fb4", "bridge": "#0b6bcb",
+    "wire": "#0b6bcb", "container": "#157347",
+}  # fmt: skip
+DARK = {
+    "paper": "#11151b", "ink": "#e8edf4", "quiet": "#a3afbe", "warn": "#ff8a80", "frame": "#191f28", "edge": "#7d8a9b",
+    "card": "#222a35", "outside": "#9aa6b6", "uplink": "#f0b44c", "routing": "#b794f6", "bridge": "#5cb0ff",
+    "wire": "#5cb0ff", "container": "#5fd396",
+}  # fmt: skip
+_SHAPES = """
+  text { font-family: "DejaVu Sans Mono", "Liberation Mono", Menlo, Consolas, monospace; }
+  .title, .head { font-weight: bold; }
+  .frame { stroke-dasharray: 2 5; } .card { stroke-width: 2; }
+  .cable { fill: none; stroke-width: 2.5; } .routed { fill: none; stroke-width: 2; stroke-dasharray: 6 5; }"""
+KINDS = ("outside", "uplink", "routing", "bridge", "wire", "container")
+
+
+@dataclass
+class Box:
+    """A card where it stands."""
+
+    card: Card
+    x: float
+    y: float
+    width: float
+
+    @property
+    def height(self) -> float:
+        return _height(self.card)
+
+    def at(self, anchor: str) -> float:
+        """The height at which a line ends at the card."""
+        for number, line in enumerate(self.card.lines):
+            if anchor and line.anchor == anchor:
+                return self.y + PAD + LINE * (number + 2) + 8 - FONT * 0.35
+        return self.y + PAD + LINE * 0.5
+
+
+def _wide(text: str, size: float = FONT) -> float:
+    return len(text) * size * ADVANCE
+
+
+def _width(card: Card) -> float:
+    title = _wide(card.title, TITLE) + GAP + _wide(card.subtitle)
+    return max(_LEAST, title, *(_wide(line.text) for line in card.lines)) + 2 * PAD if card.lines else title + 2 * PAD
+
+
+def _height(card: Card) -> float:
+    return PAD * 2 + LINE * (len(card.lines) + 1) + (8 if card.lines else 0) - 4
+
+
+def draw(scheme: Scheme) -> str:
+    """The whole document."""
+    boxes, frame, width, height = _place(scheme)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+        f'height="{height:.0f}" role="img" aria-label="{_attribute(f"{scheme.host}, {scheme.title}")}">',
+        f"<style>{_style()}</style>",
+        f'<rect class="paper" width="{width:.0f}" height="{height:.0f}"/>',
+        _text(MARGIN, MARGIN + HEADING * 0.8, f"{scheme.host}, {scheme.title}", "title", HEADING),
+        '<rect class="frame" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}" rx="14"/>'.format(*frame),
+        _text(frame[0] + PAD, frame[1] + PAD + FONT * 0.8, scheme.host, "quiet"),
+    ]
+    out += [_edge(edge, boxes) for edge in scheme.edges]
+    for box in boxes.values():
+        out += _card(box)
+    for number, note in enumerate(scheme.notes):
+        out.append(_text(MARGIN, height - MARGIN / 2 - LINE * (len(scheme.notes) - 1 - number), note, "warn"))
+    return "\n".join([*out, "</svg>"])
+
+
+def _style() -> str:
+    """Every colour stands where it is used, twice: programs that make slides know classes, but no CSS variables."""
+    return f"{_SHAPES}{_colours(LIGHT)}\n  @media (prefers-color-scheme: dark) {{{_colours(DARK)}\n  }}\n"
+
+
+def _colours(of: dict[str, str]) -> str:
+    rules = [
+        f".paper {{ fill: {of['paper']}; }}",
+        f".frame {{ fill: {of['frame']}; stroke: {of['edge']}; }}",
+        f"text {{ fill: {of['ink']}; }}",
+        f".quiet {{ fill: {of['quiet']}; }}",
+        f".warn {{ fill: {of['warn']}; }}",
+        f".card {{ fill: {of['card']}; }}",
+        f".cable {{ stroke: {of['bridge']}; }}",
+        f".plug {{ fill: {of['bridge']}; }}",
+        f".routed {{ stroke: {of['routing']}; }}",
+    ]
+    for kind in KINDS:
+        rules += [f".{kind} .card {{ stroke: {of[kind]}; }}", f".{kind} .title {{ fill: {of[kind]}; }}"]
+    return "".join(f"\n    {rule}" for rule in rules)
+
+
+def _place(scheme: Scheme) -> tuple[dict[str, Box], tuple[float, float, float, float], float, float]:
+    """Where the cards stand, the frame around the host's (x, y, width, height), and the size of it all."""
+    top = MARGIN + HEADING + GAP + FRAME + LINE
+    columns = {column: [card for card in scheme.cards if card.column == column] for column in range(CONTAINERS + 1)}
+    tallest = max(_stack(cards) for cards in columns.values())
+    boxes: dict[str, Box] = {}
+    x: float = MARGIN
+    edges: list[float] = []
+    for column, cards in columns.items():
+        if column == UPLINKS:
+            x += FRAME
+            edges.append(x - FRAME)
+        if cards:
+            width = max(map(_width, cards))
+            y: float = top
+            for card in cards:
+                boxes[card.key] = Box(card, x, y, width)
+                y += _height(card) + GAP
+            x += width + GUTTER
+        if column == WIRES:
+            x += FRAME - GUTTER
+            edges.append(x)
+            x += GUTTER
+    right = max(box.x + box.width for box in boxes.values())
+    total = max(right, edges[1], MARGIN + _wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
+    total = max(total, *(MARGIN * 2 + _wide(note) for note in scheme.notes), 0)
+    frame = (edges[0], top - FRAME - LINE, edges[1] - edges[0], tallest + 2 * FRAME + LINE)
+    return boxes, frame, total, frame[1] + frame[3] + MARGIN + LINE * len(scheme.notes)
+
+
+def _stack(cards: list[Card]) -> float:
+    return sum(map(_height, cards)) + GAP * max(0, len(cards) - 1)
+
+
+def _card(box: Box) -> Iterator[str]:
+    card = box.card
+    yield f'<g class="{card.kind}">'
+    yield (
+        f'<rect class="card" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="8"/>'
+    )
+    base = box.y + PAD + LINE * 0.62
+    yield _text(box.x + PAD, base, card.title, "title", TITLE)
+    yield _text(box.x + box.width - PAD, base, card.subtitle, "quiet", FONT, "end")
+    for number, line in enumerate(card.lines):
+        y = box.y + PAD + LINE * (number + 2) + 8 - LINE * 0.25 - 4
+        yield _text(box.x + PAD, y, line.text, "head" if line.style == HEAD else line.style)
+    yield "</g>"
+
+
+def _edge(edge: Edge, boxes: dict[str, Box]) -> str:
+    left, right = boxes[edge.left], boxes[edge.right]
+    x1, y1 = left.x + left.width, left.at(edge.left_anchor)
+    x2, y2 = right.x, right.at(edge.right_anchor)
+    shape = f"M{x1:.1f} {y1:.1f}{_bend(x1, y1, x2, y2)}"
+    between = boxes["routing"]
+    if left.card.column < ROUTING < right.card.column:  # past the card of the host's routing, below it
+        lane = between.y + between.height + GAP / 2
+        end = between.x + between.width
+        shape = f"M{x1:.1f} {y1:.1f}{_bend(x1, y1, between.x, lane)} H{end:.1f}{_bend(end, lane, x2, y2)}"
+    line = f'<path class="{"routed" if edge.routed else "cable"}" d="{shape}"/>'
+    if edge.routed:
+        return line
+    ends = (f'<circle class="plug" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in ((x1, y1), (x2, y2)))
+    return line + "".join(ends)
+
+
+def _bend(x1: float, y1: float, x2: float, y2: float) -> str:
+    middle = (x1 + x2) / 2
+    return f" C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+
+
+def _text(x: float, y: float, text: str, kind: str, size: float = FONT, anchor: str = "") -> str:
+    end = f' text-anchor="{anchor}"' if anchor else ""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size:.0f}"{end}>{escape(text)}</text>'
+
+
+def _attribute(text: str) -> str:
+    return escape(text, {'"': "&quot;"})

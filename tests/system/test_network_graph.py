@@ -1,0 +1,172 @@
+"""`minirt network graph`: what is drawn is what `ip -j` shows, whoever's plugins made it, in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import drawings
+from support.command import Command, bridge
+from support.drawings import Svg
+from support.machine import Machine
+from support.plugins import GO
+from support.world import add_world
+
+SLEEP = ("host", "sleep", "600")
+FORMATS = ("text", "mermaid", "dot", "svg")
+
+
+@pytest.fixture
+def world(machine: Machine) -> Iterator[Machine]:
+    """A machine with an uplink, and a default route through it."""
+    add_world(machine)
+    machine.leaves("link *", "address *", "route *", "file /etc/cni/*", "directory /etc/cni/*", "nft *", "directory *")
+    machine.run("ip", "route", "add", "default", "via", "192.0.2.2")
+    yield machine
+
+
+def facts(minirt: Command, *containers: str) -> set[str]:
+    """Names, MACs and addresses of containers' links and of the host's ends, as `ip -j` tells them."""
+    machine, found = minirt.machine, set()
+    here = {link["ifindex"]: link for link in machine.ip("addr", "show")}
+    for name in containers:
+        netns = Path(minirt.inspect(name)["NetworkSettings"]["SandboxKey"]).name
+        for link in machine.ip("addr", "show", netns=netns):
+            if link["ifname"] == "lo":
+                continue
+            found |= _said(link)
+            if link.get("linkinfo", {}).get("info_kind") == "veth":
+                end = here[link["link_index"]]
+                found |= _said(end)
+                if "master" in end:
+                    found |= _said(next(item for item in here.values() if item["ifname"] == end["master"]))
+        found |= {f"default via {route['gateway']}" for route in machine.ip("route", "show", "default", netns=netns)}
+    return found
+
+
+def _said(link: dict[str, Any]) -> set[str]:
+    kept = (item for item in link["addr_info"] if item["scope"] != "link")
+    return {link["ifname"], link["address"], *(f"{item['local']}/{item['prefixlen']}" for item in kept)}
+
+
+def drawn(minirt: Command, *words: str) -> dict[str, str]:
+    return {form: minirt.ok("network", "graph", *words, "--format", form) for form in FORMATS}
+
+
+def missing(drawings: dict[str, str], wanted: set[str]) -> set[tuple[str, str]]:
+    return {(form, fact) for form, text in drawings.items() for fact in wanted if fact not in text}
+
+
+@pytest.mark.usefixtures("world")
+def test_every_format_has_what_the_kernel_has(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1:5353:53/udp", *SLEEP)
+    minirt.ok("run", "-d", "--name", "db", *SLEEP)
+    pictures = drawn(minirt)
+    wanted = facts(minirt, "web", "db") | {"192.0.2.1/24", "default via 192.0.2.2 dev uplink", "10.143.0.0/20"}
+    published = {"8080/tcp → web 10.143.0.2:80", "127.0.0.1:5353/udp → web 10.143.0.2:53"}
+    assert missing({form: pictures[form] for form in FORMATS}, wanted) == set()
+    assert missing({"text": pictures["text"]}, {f"published: {port}" for port in published}) == set()
+    assert published <= set(Svg(pictures["svg"]).words)
+    assert Svg(pictures["svg"]).faults() == []
+    assert max(map(len, pictures["text"].splitlines())) <= 100
+    minirt.ok("rm", "-f", "web", "db")
+    assert "web" not in minirt.ok("network", "graph")
+
+
+@pytest.mark.usefixtures("world")
+def test_wires_are_drawn_as_the_kernel_has_them(minirt: Command) -> None:
+    """dot's and mermaid's edges of veth pairs, compared with IFLA_LINK."""
+    for name in ("web", "db"):
+        minirt.ok("run", "-d", "--name", name, *SLEEP)
+    ends = {link["ifindex"]: link["ifname"] for link in minirt.machine.ip("link", "show")}
+    pairs = set()
+    for name in ("web", "db"):
+        record = minirt.inspect(name)
+        (link,) = minirt.machine.ip("link", "show", "dev", "eth0", netns=record["Id"])
+        pairs.add((ends[link["link_index"]], f"c_{record['Id']}"))
+    edges = drawings.dot(minirt.ok("network", "graph", "--format", "dot"))
+    assert {(tail_port.removeprefix("port_"), head) for _tail, tail_port, head, _port in edges if tail_port} == pairs
+    _nodes, lines = drawings.mermaid(minirt.ok("network", "graph", "--format", "mermaid"))
+    assert {(label.partition(" = ")[0], head) for _tail, label, head in lines if " = " in label} == pairs
+    minirt.ok("rm", "-f", "web", "db")
+
+
+@pytest.mark.usefixtures("world")
+def test_networks_of_other_peoples_plugins_are_drawn(minirt: Command) -> None:
+    """The Go bridge, ptp, macvlan and host-device, with their masquerade and ports in iptables' tables."""
+    machine = minirt.machine
+    machine.run("ip", "link", "add", "spare0", "type", "vxlan", "id", "5", "dstport", "4789")
+    device = {
+        "type": "host-device",
+        "device": "spare0",
+        "ipam": {"type": "static", "addresses": [{"address": "10.9.0.9/24"}]},
+    }
+    ipam = {"type": "host-local", "subnet": "192.0.2.0/24", "rangeStart": "192.0.2.100"}
+    ports = {"type": "portmap", "capabilities": {"portMappings": True}}
+    minirt.network("gobridge", bridge("cni-go", "10.20.0.0/24", ipMasq=True, isDefaultGateway=True), ports)
+    minirt.network("goptp", {"type": "ptp", "ipMasq": True, "ipam": {"type": "host-local", "subnet": "10.21.0.0/24"}})
+    minirt.network("gomacvlan", {"type": "macvlan", "master": "uplink", "ipam": ipam})
+    minirt.network("godevice", device)
+    env = {"CNI_PATH": GO, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    names = ("gobridge", "goptp", "gomacvlan", "godevice")
+    for name in names:
+        port = ("-p", "9090:80") if name == "gobridge" else ()
+        minirt.ok("run", "-d", "--name", f"at-{name}", "--network", name, *port, *SLEEP, env=env)
+    pictures = drawn(minirt)
+    assert missing(pictures, facts(minirt, *(f"at-{name}" for name in names))) == set()
+    assert Svg(pictures["svg"]).faults() == []
+    text = pictures["text"]
+    for line in (
+        "masquerade: 10.20.0.0/24",
+        "masquerade: 10.21.0.0/24",
+        "published: 9090/tcp → at-gobridge 10.20.0.2:80\n",
+        "macvlan bridge ── eth0 in at-gomacvlan",
+        "a link of the host, lent: eth0 in at-godevice",
+        "══ eth0 in at-goptp",
+    ):
+        assert line in text, line
+    alone = minirt.ok("network", "graph", "gomacvlan")
+    assert "at-gomacvlan" in alone and "at-gobridge" not in alone and "masquerade" not in alone
+    minirt.ok("rm", "-f", *(f"at-{name}" for name in names), env=env)
+
+
+def test_what_is_asked_for_and_not_there_is_told(minirt: Command) -> None:
+    """After `nft flush ruleset` nothing is published or masqueraded any more, whatever the records say."""
+    minirt.ok("run", "-d", "--name", "web", "-p", "8080:80", *SLEEP)
+    before = minirt.ok("network", "graph")
+    assert "masquerade: 10.143.0.0/20" in before and "published: 8080/tcp → web 10.143.0.2:80\n" in before
+    assert "no default route" in before
+    minirt.machine.run("nft", "flush", "ruleset")
+    after = minirt.ok("network", "graph")
+    assert "masquerade" not in after
+    assert "published: 8080/tcp → web 10.143.0.2:80  (asked for, but no rule of nftables does it)" in after
+    minirt.ok("rm", "-f", "web")
+
+
+def test_one_network_is_drawn_alone_and_guests_are_noted(minirt: Command) -> None:
+    minirt.machine.leaves("link cni-*", "address * dev cni-*")
+    minirt.network("lab", bridge("cni-lab", "10.20.0.0/24"))
+    minirt.network("other", bridge("cni-other", "10.30.0.0/24"))
+    minirt.ok("run", "-d", "--name", "web", "--network", "lab", "--network", "other", *SLEEP)
+    minirt.ok("run", "-d", "--name", "guest", "--network", "container:web", *SLEEP)
+    minirt.ok("run", "-d", "--name", "lonely", "--network", "none", *SLEEP)
+    lab = minirt.ok("network", "graph", "lab")
+    assert "eth0 in web" in lab and "10.20.0.2/24" in lab
+    assert "cni-other" not in lab and "eth1" not in lab and "10.30.0." not in lab and "lonely" not in lab
+    everything = minirt.ok("network", "graph")
+    assert "eth1 in web" in everything and "no network but lo" in everything
+    assert "note: guest is in the network of web" in everything
+    assert "no network 'nosuch'" in minirt.fails(1, "network", "graph", "nosuch")
+    assert "invalid format 'png'" in minirt.fails(1, "network", "graph", "--format", "png")
+    minirt.ok("rm", "-f", "web", "guest", "lonely")
+
+
+def test_a_namespace_that_is_no_container_of_minirts_is_drawn_as_well(minirt: Command) -> None:
+    """Attached by `minirt cni add`, as any runtime might have done."""
+    path = minirt.machine.netns("lab")
+    minirt.ok("cni", "add", "minirt", path)
+    text = minirt.ok("network", "graph", "minirt")
+    assert "eth0 in cnitool-" in text and "10.143.0.2/20" in text
+    minirt.ok("cni", "del", "minirt", path)

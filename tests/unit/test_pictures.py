@@ -1,0 +1,123 @@
+"""Pictures of hosts that are made up: whatever they are, an SVG's labels do not overlap, and text fits the terminal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import drawings
+from support.drawings import Svg
+
+from minirt.picture import scheme, svg, text
+from minirt.picture.kernel import Link, Route, Space
+from minirt.picture.model import (
+    ELSEWHERE,
+    LENT,
+    NOWHERE,
+    PARENT,
+    VETH,
+    Container,
+    Interface,
+    Picture,
+    Port,
+    Wire,
+)
+
+LONG6 = "fd00:1111:2222:3333:4444:5555:6666:7777/64"
+NAMES = st.text("abc<>&\"'-_.λ", min_size=1, max_size=24)
+ADDRESSES = st.lists(
+    st.sampled_from(["10.1.0.2/24", "192.168.100.200/24", LONG6, "fd00::2/64"]), max_size=4, unique=True
+)
+HOWS = st.sampled_from([VETH, "bridged", "bridged", PARENT, LENT, NOWHERE, ELSEWHERE])
+UPLINK = Link(2, "eth0", "", "02:00:00:00:00:01", 1500, True, addresses=("192.0.2.1/24",))
+BRIDGES = tuple(
+    Link(index, f"br-{index}", "bridge", "02:00:00:00:00:02", 1500, index == 3, addresses=(f"10.{index}.0.1/24",))
+    for index in (3, 4)
+)
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> Picture:
+    """A host with an uplink and two bridges, and containers with interfaces of every sort."""
+    host = [UPLINK, *BRIDGES]
+    containers = []
+    for number in range(draw(st.integers(0, 5))):
+        interfaces = []
+        for position in range(draw(st.integers(0, 3))):
+            how = draw(HOWS)
+            bridge = draw(st.sampled_from(BRIDGES)) if how == "bridged" else None
+            inner = Link(
+                2 + position,
+                f"eth{position}",
+                "veth",
+                "02:00:00:00:00:03",
+                1500,
+                True,
+                addresses=tuple(draw(ADDRESSES)),
+            )
+            end = UPLINK if how == PARENT else None
+            if how in (VETH, "bridged"):
+                below = bridge.index if bridge else 0
+                end = Link(len(host) + 10, f"veth{len(host):08x}", "veth", "02:00:00:00:00:04", 1500, True, below=below)
+                host.append(end)
+            interfaces.append(Interface(draw(NAMES), inner, Wire(VETH if bridge else how, end, bridge)))
+        ports = [Port("tcp", "", 8080, "10.1.0.2", 80, draw(st.sampled_from(["", "a rule"])))] * draw(st.integers(0, 1))
+        space = Space("/run/netns/x", number, (), (Route("default", "10.1.0.1", "eth0"),))
+        identity = f"{number:064x}"
+        name = draw(NAMES)
+        containers.append(Container(identity, name, space.path, space, tuple(interfaces), tuple(ports), ()))
+    routes = (Route("default", "192.0.2.2", "eth0"),) * draw(st.integers(0, 1))
+    space = Space("/proc/self/ns/net", 1, tuple(host), routes)
+    notes = tuple(draw(st.lists(NAMES, max_size=2)))
+    return Picture(draw(NAMES), space, tuple(containers), BRIDGES, "", notes)
+
+
+@settings(max_examples=120, deadline=None)
+@given(pictures())
+def test_no_label_of_an_svg_overlaps_another_or_leaves_its_card(picture: Picture) -> None:
+    drawn = Svg(svg.draw(scheme.of(picture)))
+    assert drawn.faults() == []
+    for container in picture.containers:
+        assert container.name in drawn.words
+        for interface in container.interfaces:
+            assert set(interface.link.addresses) <= set(drawn.words)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pictures())
+def test_whatever_names_are_mermaid_and_text_can_be_read(picture: Picture) -> None:
+    nodes, edges = drawings.mermaid(scheme.mermaid(scheme.of(picture)))
+    assert len([key for key in nodes if key.startswith("c_")]) == len(picture.containers)
+    wired = [edge for edge in edges if edge[2].startswith("c_")]
+    assert len(wired) == sum(len(container.interfaces) for container in picture.containers)
+    assert max(map(len, text.draw(picture).splitlines())) <= 100
+
+
+@settings(max_examples=5, deadline=None)
+@given(pictures())
+def test_graphviz_takes_what_is_drawn_for_it(picture: Picture) -> None:
+    edges = drawings.dot(scheme.dot(scheme.of(picture)))
+    assert len(edges) == len(scheme.of(picture).edges)
+
+
+def test_an_svg_has_the_same_colours_for_light_and_dark() -> None:
+    assert svg.LIGHT.keys() == svg.DARK.keys()
+    empty = Picture("lab", Space("", 1, (UPLINK,), ()), (), ())
+    style = svg.draw(scheme.of(empty)).partition("<style>")[2].partition("</style>")[0]
+    light, _, dark = style.partition("@media (prefers-color-scheme: dark)")
+    assert light.count("fill: #") == dark.count("fill: #") > 10
+    assert "var(" not in style and "http" not in style
+
+
+@pytest.mark.parametrize(("colours", "paper"), [(svg.LIGHT, "card"), (svg.DARK, "card"), (svg.LIGHT, "frame")])
+def test_what_is_written_can_be_read_on_what_it_is_written_on(colours: dict[str, str], paper: str) -> None:
+    """WCAG's contrast: 4.5 for text."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for name in ("ink", "quiet", "warn", *svg.KINDS):
+        low, high = sorted((light(colours[name]), light(colours[paper])))
+        assert (high + 0.05) / (low + 0.05) >= 4.5 or (paper == "frame" and name not in ("ink", "quiet", "warn")), name
