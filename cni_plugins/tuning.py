@@ -212,7 +212,8 @@ def delete(request: Request) -> None:
         tuned.forget(path)
         return
     if backup.owner is None or (backup.network, backup.owner) == (request.network, _owner(request)):
-        for problem in tuned.release(path, backup, request.netns, request.ifname):
+        netns = request.netns or (backup.place.netns if backup.place else "")
+        for problem in tuned.release(path, backup, netns, request.ifname):
             warn(f"tuning: not given back: {problem}")
 
 

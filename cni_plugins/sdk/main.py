@@ -147,13 +147,22 @@ def main(plugin: Plugin) -> NoReturn:
     if plugin.program is not None and sys.argv[1:]:
         sys.exit(plugin.program(sys.argv[1:]))
     status = 1
+    source: list[bytes] = []  # what was read, for whoever needs it again
+
+    def stdin() -> bytes:
+        source[:] = source or [fdio.read(0)]
+        return source[0]
+
     try:
-        outcome = dispatch(plugin, os.environ, lambda: fdio.read(0))
-        fdio.write(2, outcome.stderr)
-        fdio.write(1, outcome.stdout)
-        status = outcome.exit
-    except OSError as error:  # nobody reads our answer any more: it counts as a failure
-        warn(f"{plugin.name}: cannot write the answer: {error.strerror}")
+        outcome = dispatch(plugin, os.environ, stdin)
+        try:
+            fdio.write(2, outcome.stderr)
+            fdio.write(1, outcome.stdout)
+            status = outcome.exit
+        except OSError as error:  # nobody reads our answer any more: it counts as a failure, and ADD's leaves nothing
+            warn(f"{plugin.name}: cannot write the answer: {error.strerror}")
+            if outcome.exit == 0 and os.environ.get("CNI_COMMAND") == "ADD":
+                dispatch(plugin, {**os.environ, "CNI_COMMAND": "DEL"}, stdin)
     finally:
         os._exit(status)
 

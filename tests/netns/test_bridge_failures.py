@@ -79,6 +79,30 @@ def test_a_failure_after_everything_else_was_done_takes_everything_back(site: Si
     site.delete(other, "far")
 
 
+@pytest.mark.leaves(*TABLES, *FOLDERS)
+def test_records_that_find_no_room_at_any_point_leave_nothing(site: Site) -> None:
+    """A full /run: the file system takes one more file or folder each time, until there are enough."""
+    site.box()
+    conf = site.conf(IPV4, "fd00:1::/64", ipMasq=True, macspoofchk=True)
+    room, records = 1, Path("/run/cni")
+    records.mkdir()
+    while True:
+        room += 1
+        site.machine.run("mount", "-t", "tmpfs", "-o", f"nr_inodes={room}", "tmpfs", str(records))
+        answer = site.call("ADD", conf)
+        if answer.exit == 0:
+            site.delete(conf)
+        left = [str(path) for path in records.rglob("*") if path.is_file()]
+        site.machine.run("umount", str(records))
+        assert left == []
+        assert nothing_is_left(site)
+        if answer.exit == 0:
+            break
+        assert "No space left on device" in answer.error["msg"]
+    assert room > 10
+    site.machine.run("ip", "link", "del", "cni0")
+
+
 def test_a_bridge_that_was_there_before_stays(site: Site) -> None:
     site.machine.run("ip", "link", "add", "cni0", "type", "bridge")
     site.box()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,28 @@ def test_B6_routes_are_as_ipam_has_them_and_the_result_has_the_mtu(plugins: Plug
     assert shown["10.9.0.0/16"]["gateway"] == "10.77.0.1"
     plugins.check(conf, result, path).done()
     plugins.delete(conf, path)
+    machine.run("ip", "netns", "del", "web")
+    machine.run("ip", "link", "del", "lan0")
+
+
+@pytest.mark.parametrize("name", CONNECTED)
+def test_an_answer_that_nobody_can_read_leaves_nothing(plugins: Plugins, name: str) -> None:
+    """The result cannot be written: the runtime is gone, or its disk is full. It knows nothing of what was made."""
+    machine = plugins.machine
+    machine.leaves("* cni0")
+    machine.run("ip", "link", "add", "lan0", "up", "type", "veth", "peer", "name", "lan1")
+    ipam = {"type": "host-local", "subnet": "10.77.0.0/24"}
+    conf = {"cniVersion": "1.1.0", "name": "net", "type": name, "ipam": ipam} | CONNECTED[name]
+    path = machine.netns("web")
+    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "web", "CNI_NETNS": path, "CNI_IFNAME": "eth0"}
+    program = [f"{plugins.folder}/{name}"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        env |= {"CNI_PATH": plugins.folder}
+        done = subprocess.run(program, env=env, input=json.dumps(conf).encode(), stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"cannot write the answer: No space left on device" in done.stderr
+    assert machine.links("web") == {"lo"}
+    assert list((LEASES / "net").glob("10.77.*")) == []
     machine.run("ip", "netns", "del", "web")
     machine.run("ip", "link", "del", "lan0")
 

@@ -303,6 +303,15 @@ def test_P9_P10_P11_B10_delete_bears_that_the_namespace_has_gone(both: Tuned, ne
         assert not BACKUP.exists()
 
 
+def test_delete_that_is_told_no_namespace_gives_back_where_it_was_taken(ours: Tuned) -> None:
+    before = ours.sysctl("net/core/somaxconn")
+    conf = ours.conf(mtu=1400, sysctl={"net.core.somaxconn": "512"})
+    ours.add(conf)
+    ours.plugins.delete(conf)
+    assert (ours.look("mtu"), ours.sysctl("net/core/somaxconn")) == ([1500], before)
+    assert not BACKUP.exists()
+
+
 def test_delete_without_the_interface_gives_the_namespaces_sysctls_back(ours: Tuned) -> None:
     before = ours.sysctl("net/core/somaxconn")
     conf = ours.conf(mtu=1400, sysctl={"net.core.somaxconn": "512", "net.ipv4.conf.IFNAME.arp_filter": "1"})
