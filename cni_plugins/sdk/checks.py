@@ -7,7 +7,7 @@ then has recorded in the result that CHECK is given, is compared with that and n
 from __future__ import annotations
 
 from cni_plugins.sdk.layer3 import FORWARDING, effective, families
-from cni_plugins.sdk.links import resolve
+from cni_plugins.sdk.links import AddRoute, resolve
 from cni_plugins.sdk.rtmsg import AF_INET, AF_INET6
 from cni_plugins.sdk.sysctl import read_sysctl
 from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cni_plugins.sdk.main import Request
     from cni_plugins.sdk.netns import Namespace
+    from cni_plugins.sdk.rtmsg import LinkRoute
     from cni_plugins.sdk.rtnl import Link
     from cni_plugins.sdk.vlans import Vlans
     from cni_plugins.spec.result import Ip, Result, Route
@@ -92,16 +93,24 @@ def addresses(namespace: Namespace, link: str, cidrs: Iterable[Cidr]) -> None:
 
 
 def routes(namespace: Namespace, link: str, wanted: Iterable[Route], ips: Sequence[Ip]) -> None:
-    """That every route leads out of `link`. One that says no table may be in any: a later plugin may have moved it."""
+    """That every route leads out of `link`, as it says of itself. One that says no table may be in any: a later plugin
+    may have moved it."""
     index = namespace.index(link)
     known = [found for family in (AF_INET, AF_INET6) for found in namespace.rtnl.routes(index, family)]
     for route in effective(wanted, ips):
         as_made = resolve(route, index)
-        same_way = [found for found in known if (found.dst, found.gw) == (as_made.dst.network, as_made.gw)]
-        if not any(not route.table or found.table == route.table for found in same_way):
+        if not any(_is(route, as_made, found) for found in known):
             way = f" via {route.gw}" if route.gw else ""
             where = f" in {namespace.path}" if namespace.path else ""
-            raise fault(f"there is no route to {route.dst}{way} by {link}{where}")
+            what = f"there is no route to {route.dst}{way} by {link}{where}"
+            raise fault(what, f"it was made by: {AddRoute(namespace, link, route).describe()}")
+
+
+def _is(route: Route, as_made: LinkRoute, found: LinkRoute) -> bool:
+    """Whether what the kernel has is the route, in all that this one states."""
+    stated = [key for key in ("table", "priority", "scope", "mtu", "advmss") if getattr(route, key)]
+    same_way = (found.dst, found.gw) == (as_made.dst.network, as_made.gw)
+    return same_way and all(getattr(found, key) == getattr(as_made, key) for key in stated)
 
 
 def gateways(host: Namespace, bridge: str, ips: Iterable[Ip]) -> None:

@@ -111,6 +111,39 @@ def test_P13_U22_check_accepts_a_route_that_a_later_plugin_moved_to_a_table(site
     site.delete(conf)
 
 
+WAY = {"dst": "10.9.0.0/16", "gw": "10.1.0.7", "table": 77, "priority": 50, "mtu": 1300, "advmss": 1200}
+WORDS = "10.9.0.0/16 via 10.1.0.7 dev eth0 table 77 metric 50 advmss 1200 mtu 1300"
+
+
+@pytest.mark.parametrize("said", ["table 77", "metric 50", "mtu 1300", "advmss 1200"])
+def test_P14_check_looks_at_all_that_a_route_says_of_itself(site: Site, said: str) -> None:
+    word, _, number = said.partition(" ")
+    conf = site.conf(IPV4, ipam={"type": "host-local", "subnet": IPV4, "routes": [WAY]})
+    site.box()
+    result = site.add(conf)
+    site.check(conf, result).done()
+    for change in (f"route del {WORDS}", f"route add {WORDS}".replace(said, f"{word} {int(number) + 1}")):
+        site.machine.run("ip", "-n", "web", *change.split())
+        error = site.check(conf, result).error
+        assert "there is no route to 10.9.0.0/16 via 10.1.0.7 by eth0" in error["msg"]
+        assert error["details"] == f"it was made by: ip -n web route add {WORDS}"
+    site.delete(conf)
+
+
+@pytest.mark.parametrize("scope", ["link", "global"])
+def test_P14_check_looks_at_the_scope_of_a_route(site: Site, scope: str) -> None:
+    """A network without gateways: what is reached on the link itself."""
+    route = {"dst": "10.9.0.0/16", "scope": 253}
+    conf = site.conf(IPV4, isGateway=False, ipam={"type": "static", "addresses": [{"address": "10.1.0.2/24"}]})
+    conf["ipam"]["routes"] = [route]
+    site.box()
+    result = site.add(conf)
+    site.machine.run("ip", "-n", "web", "route", "replace", "10.9.0.0/16", "dev", "eth0", "scope", scope)
+    answer = site.check(conf, result)
+    assert (answer.exit == 0) is (scope == "link"), answer
+    site.delete(conf)
+
+
 # --- GC and STATUS --------------------------------------------------------------------------------------------------
 
 
