@@ -166,9 +166,21 @@ def _common(view: View) -> tuple[str, ...]:
     Never empty: when nothing is common, `cniVersion` stands, and the plugins will say what they think of it.
     """
     stated = view.string("cniVersion") or versions.ALL[0]
-    offered = {stated, *view.strings("cniVersions")}
+    more = view.strings("cniVersions")
+    _said("cniVersion", versions.parse, stated)
+    for index, version in enumerate(more):
+        _said(f"cniVersions[{index}]", versions.parse, version)
+    offered = {stated, *more}
     spoken = [version for version in offered if versions.parse(version) <= versions.parse(versions.NEWEST)]
     return tuple(sorted(spoken, key=versions.parse, reverse=True)) or (stated,)
+
+
+def _said(where: str, check: Callable[[str], object], text: str) -> None:
+    """Have `text` checked; what is wrong with it is told with its path."""
+    try:
+        check(text)
+    except CniError as error:
+        raise CniError(error.code, f"{where}: {error.msg}", error.details) from None
 
 
 def parse_list(text: str, source: str) -> NetworkList:
@@ -177,7 +189,7 @@ def parse_list(text: str, source: str) -> NetworkList:
     try:
         plugins = tuple(map(typed, view.views("plugins")))
         for item in view.views("plugins"):
-            names.plugin_type(item.string("type"))
+            _said(item.where("type"), names.plugin_type, item.string("type"))
         if view.has("plugins") and not plugins:
             raise CniError(INVALID_CONFIG, "plugins: the list is empty")
         only_inlined = _flag(view, "loadOnlyInlinedPlugins")

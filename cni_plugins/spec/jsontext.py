@@ -115,6 +115,11 @@ def _explain(text: str, start: int) -> JsonError:
         return JsonError(error.msg[:1].lower() + error.msg[1:], text, error.pos)
     except ValueError as error:  # what `Rules` refuses, or an integer of thousands of digits
         problem, *literal = error.args
+        if not literal:  # Python's own limit: more than sys.get_int_max_str_digits()
+            import re
+
+            found = re.compile(r"\d{640,}").search(text, start)
+            return JsonError("an integer of thousands of digits", text, found.start() if found else start)
         return JsonError(problem, text, text.find(literal[0], start) if literal else start)
     raise AssertionError("the scanner refused a text and then took it")
 

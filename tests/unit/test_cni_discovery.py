@@ -242,7 +242,7 @@ def test_D3_a_pipe_among_the_files_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_list_of_the_wanted_name_that_cannot_be_used_is_not_passed_over(tmp_path: Path) -> None:
     broken = '{"name": "net", "plugins": [{"bridge": "br0"}]}'
     folder = put(tmp_path, a__conflist=broken, b__conflist=conflist("net"))
-    with pytest.raises(ConfigError, match=r"a\.conflist: invalid plugin type"):
+    with pytest.raises(ConfigError, match=r"a\.conflist: plugins\[0\]\.type: invalid plugin type"):
         discovery.by_name("net", folder)
 
 
@@ -252,11 +252,11 @@ def test_a_list_of_the_wanted_name_that_cannot_be_used_is_not_passed_over(tmp_pa
         ('{"plugins": [{"type": "a"}]}', "missing network name"),
         ('{"name": "../up", "plugins": [{"type": "a"}]}', "invalid network name '../up'"),
         ('{"name": "net", "plugins": []}', "plugins: the list is empty"),
-        ('{"name": "net", "plugins": [{"type": "../a"}]}', "invalid plugin type '../a'"),
+        ('{"name": "net", "plugins": [{"type": "../a"}]}', "plugins[0].type: invalid plugin type '../a'"),
         ('{"name": "net", "plugins": ["a"]}', 'plugins[0]: expected an object, got "a"'),
         ('{"name": "net", "plugins": {"type": "a"}}', "plugins: expected a list"),
         ('{"name": 7, "plugins": [{"type": "a"}]}', "name: expected a string, got 7"),
-        ('{"name": "net", "cniVersion": "1.x", "plugins": [{"type": "a"}]}', "invalid version '1.x'"),
+        ('{"name": "net", "cniVersion": "1.x", "plugins": [{"type": "a"}]}', "cniVersion: invalid version '1.x'"),
         ('{"name": "net", "disableCheck": "maybe", "plugins": [{"type": "a"}]}', "disableCheck: expected true or"),
         ('{"name": "net", "loadOnlyInlinedPlugins": true}', "loadOnlyInlinedPlugins is true"),
         ("[]", "expected a JSON object"),

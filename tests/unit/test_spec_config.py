@@ -180,8 +180,8 @@ def test_the_switches_of_a_list_may_be_strings(key: str, value: object, read: bo
         ({"plugins": []}, 7, "plugins: the list is empty"),
         ({"plugins": {}}, 7, "plugins: expected a list"),
         ({"plugins": ["bridge"]}, 7, 'plugins[0]: expected an object, got "bridge"'),
-        ({"plugins": [PLUGIN, {}]}, 7, "invalid plugin type ''"),
-        ({"plugins": [{"type": "../x"}]}, 7, "invalid plugin type '../x'"),
+        ({"plugins": [PLUGIN, {}]}, 7, "plugins[1].type: invalid plugin type ''"),
+        ({"plugins": [{"type": "../x"}]}, 7, "plugins[0].type: invalid plugin type '../x'"),
         ({"plugins": [{"type": 1}]}, 7, "plugins[0].type: expected a string, got 1"),
         (
             {"plugins": None, "loadOnlyInlinedPlugins": True},
@@ -189,8 +189,9 @@ def test_the_switches_of_a_list_may_be_strings(key: str, value: object, read: bo
             "loadOnlyInlinedPlugins is true, but there is no plugins list",
         ),
         ({"disableCheck": "maybe"}, 7, 'disableCheck: expected true or false, got "maybe"'),
-        ({"cniVersion": "one"}, 6, "invalid version 'one'"),
-        ({"cniVersions": ["one"]}, 6, "invalid version 'one'"),
+        ({"cniVersion": "one"}, 6, "cniVersion: invalid version 'one'"),
+        ({"cniVersions": ["1.0.0", "one"]}, 6, "cniVersions[1]: invalid version 'one'"),
+        ({"cniVersion": "1." + 5000 * "9"}, 6, "cniVersion: invalid version '1.999"),
         ({"cniVersions": "1.0.0"}, 7, "cniVersions: expected a list"),
     ],
 )

@@ -123,6 +123,11 @@ def test_a_file_of_our_own_keeps_bytes_that_are_no_text() -> None:
     assert loads('["\udcff", "\\\\ud800"]') == ["\udcff", "\\ud800"]
 
 
+def test_an_integer_that_python_would_not_read_is_told_with_its_place() -> None:
+    with pytest.raises(JsonError, match=r"^line 2 column 6: an integer of thousands of digits$"):
+        loads('{"a": 1,\n"b":' + " " + 5000 * "9" + "}")
+
+
 def test_an_error_is_explained_in_an_interpreter_that_has_not_loaded_json() -> None:
     """The scanner itself needs `json.decoder` for its words; where it is missing, a SystemError must not come out."""
     import subprocess
