@@ -52,7 +52,8 @@ class Containers(Shelf):
     want to know.
 
     `supervisor` is the command line of the process that stays with a detached container, an absolute path first; it is
-    given the words that `minirt.supervisor` reads. `account` is told what is done (`--explain`).
+    given the words that `minirt.supervisor` reads. `account` is told what is done (`--explain`); in
+    the file at `trace` calls of plugins are recorded, also by those who take containers down for us (`--trace`).
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Containers(Shelf):
         notice: Callable[[str], None],
         supervisor: tuple[str, ...],
         account: Account | None = None,
+        trace: str = "",
     ) -> None:
         super().__init__(store, notice, self._take_down)
         self._account = account
+        self._trace = trace
         self._cni = cni
         self._supervisor = supervisor
 
@@ -162,6 +165,7 @@ class Containers(Shelf):
                 child = box.up(flow, self._notice)
                 report.ready()
                 os.set_inheritable(lock, True)
+                self._have_traced(record)
                 words = [record.id, str(child.pid), *flow.hand_over(child.pidfd, child.terminal)]
                 os.execv(self._supervisor[0], [*self._supervisor, *words])  # noqa: S606  # no shell is wanted
         except BaseException as error:
@@ -196,6 +200,7 @@ class Containers(Shelf):
 
     def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""
+        self._listen(box.record)
         try:
             box.down()
         except (MinirtError, OSError) as problem:
@@ -211,6 +216,23 @@ class Containers(Shelf):
                 box.change(status=EXITED, exit_code=code, finished=time.time(), pid=0, pid_start=0, error=error)
         except OSError as problem:  # a full disk: all that is lost is the note; whoever looks next writes it
             self._notice(f"container {box.record.name}: its end could not be written down: {problem}")
+
+    def _have_traced(self, record: Record) -> None:
+        """Somebody else is going to take it down: ask for that to be recorded too."""
+        if self._trace:
+            self.store.note_trace(record, self._trace)
+
+    def _listen(self, record: Record) -> None:
+        """Record what others have asked for, unless that is done already."""
+        path = self.store.take_trace(record)
+        if not path or path == self._trace:
+            return
+        from minirt.trace.recorder import Recorder
+
+        try:
+            self._cni.listen(Recorder(path, "minirt, at the end of its workload").event)
+        except MinirtError as error:
+            self._notice(f"container {record.name}: its end is not recorded: {error}")
 
     # --- while it lives ----------------------------------------------------------------------------------------------
 
@@ -263,6 +285,7 @@ class Containers(Shelf):
         except Conflict:
             pass  # it has just ended
         else:
+            self._have_traced(record)
             _end(pidfd, number, grace)
         files.missing_ok(self.store.lock(record).wait_for_holder)
 

@@ -27,6 +27,7 @@ _ID_LENGTH = 64
 _NOTHING: dict[str, Any] = {}
 _ASIDE = "."  # begins the name of a container's folder while it is being made
 _GUESTS = "guests"  # the file that says so is empty
+_TRACE = "trace"  # holds the path of a file
 _STALE = 600.0  # seconds
 _HEX = frozenset("0123456789abcdef")
 
@@ -182,6 +183,19 @@ class Store:
     def has_guests(self, record: Record) -> bool:
         """Whether whoever takes it down must ask for attachments that its record does not list."""
         return os.path.exists(self.path(record.id, _GUESTS))
+
+    def note_trace(self, record: Record, path: str) -> None:
+        """Whoever takes it down is asked to record that in the trace at `path`."""
+        files.missing_ok(files.write, self.path(record.id, _TRACE), os.fsencode(path))
+
+    def take_trace(self, record: Record) -> str:
+        """The trace to record in, once; empty when nobody has asked for it."""
+        path = self.path(record.id, _TRACE)
+        if not os.path.exists(path):
+            return ""
+        text = os.fsdecode(files.read(path))
+        files.missing_ok(os.unlink, path)
+        return text
 
     def _claim(self, name: str, container_id: str) -> None:
         link = f"{self.names}/{name}"

@@ -8,7 +8,7 @@ from cni_plugins.spec.jsontext import dumps
 from minirt import targets
 from minirt.cli import engine
 from minirt.cli.output import need_root, table, warn
-from minirt.cli.verb import EXPLAIN, MANY, VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXPLAIN, MANY, TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.cni import survey, tool
 from minirt.cni.operations import TIMEOUT
 from minirt.cni.tool import Tool
@@ -69,9 +69,9 @@ def attachment(text: str) -> tuple[str, str]:
     return container_id, ifname or tool.IFNAME
 
 
-def tool_for(values: dict[str, Any]) -> Tool:
+def tool_for(values: dict[str, Any], verb: str) -> Tool:
     """What does the work of one verb."""
-    watched = engine.watched(engine.account(values))
+    watched = engine.watched(engine.account(values), engine.recorder(values, f"cni {verb}"))
     return Tool(engine.cni(timeout=seconds(values["timeout"]), **watched), wishes(values))
 
 
@@ -81,7 +81,7 @@ def _places(values: dict[str, Any]) -> dict[str, str | None]:
 
 def add(values: dict[str, Any]) -> int:
     need_root("cni add")
-    networks = tool_for(values)
+    networks = tool_for(values, "add")
     target = targets.joining(_places(values), engine.make())
     print(dumps(networks.add(values["network"], target.container_id, target.netns), indent=4))
     return 0
@@ -89,7 +89,7 @@ def add(values: dict[str, Any]) -> int:
 
 def delete(values: dict[str, Any]) -> int:
     need_root("cni del")
-    networks = tool_for(values)
+    networks = tool_for(values, "del")
     target = targets.leaving(_places(values), engine.make())
     networks.delete(values["network"], target.container_id, target.netns, force=values["force"])
     return 0
@@ -97,7 +97,7 @@ def delete(values: dict[str, Any]) -> int:
 
 def check(values: dict[str, Any]) -> int:
     need_root("cni check")
-    networks = tool_for(values)
+    networks = tool_for(values, "check")
     target = targets.present(_places(values), engine.make())
     networks.check(values["network"], target.container_id, target.netns)
     return 0
@@ -106,7 +106,7 @@ def check(values: dict[str, Any]) -> int:
 def gc(values: dict[str, Any]) -> int:
     need_root("cni gc")
     named = tuple(map(attachment, values["valid"]))
-    networks = tool_for(values)
+    networks = tool_for(values, "gc")
     containers = engine.make()
     containers.all()  # those whose supervisor died hold nothing any more
     networks.gc(values["network"], containers.held(values["network"]), named)
@@ -115,7 +115,7 @@ def gc(values: dict[str, Any]) -> int:
 
 def status(values: dict[str, Any]) -> int:
     need_root("cni status")
-    tool_for(values).status(values["network"])
+    tool_for(values, "status").status(values["network"])
     return 0
 
 
@@ -150,7 +150,7 @@ ADD = Verb(
     "namespace; a container of docker or podman is best started with --network none. Another interface than eth0 needs "
     "--ifname.",
     add,
-    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, *EXPLAIN),
+    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, *EXPLAIN, TRACE_FILE),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -163,6 +163,7 @@ DEL = Verb(
         *(*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION),
         Option(("--force",), "Go on whatever fails, and forget it."),
         *EXPLAIN,
+        TRACE_FILE,
     ),
     (NETWORK, NETNS),
     epilog=FOLDERS,
@@ -171,7 +172,7 @@ CHECK = Verb(
     "check",
     "Ask the plugins whether an attachment is still as they made it. Silent when it is.",
     check,
-    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, *EXPLAIN),
+    (*WHERE, IFNAME, CAP_ARGS, ARGS, TIMEOUT_OPTION, *EXPLAIN, TRACE_FILE),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -181,7 +182,7 @@ GC = Verb(
     "minirt's containers, those that --valid names, and those that the cache remembers (/var/lib/cni/results, which "
     "other runtimes use as well) as long as their network namespace is there. NETNS is taken for cnitool's sake.",
     gc,
-    (VALID, TIMEOUT_OPTION, *EXPLAIN),
+    (VALID, TIMEOUT_OPTION, *EXPLAIN, TRACE_FILE),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )
@@ -190,7 +191,7 @@ STATUS = Verb(
     "Ask the plugins of NETWORK whether they could attach something now. Silent when they could. NETNS is taken for "
     "cnitool's sake.",
     status,
-    (TIMEOUT_OPTION, *EXPLAIN),
+    (TIMEOUT_OPTION, *EXPLAIN, TRACE_FILE),
     (NETWORK, NETNS),
     epilog=FOLDERS,
 )

@@ -9,7 +9,7 @@ from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from minirt.cli import engine
 from minirt.cli.cni import ARGS, CAP_ARGS, IFNAME, TIMEOUT_OPTION, VALID, attachment, seconds, wishes
 from minirt.cli.output import need_root
-from minirt.cli.verb import VALUE, Argument, Option, Verb
+from minirt.cli.verb import TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.cni import byhand
 from minirt.cni.byhand import ByHand, Request
 from minirt.cni.locks import Locks
@@ -31,7 +31,9 @@ def execute(values: dict[str, Any]) -> int:
     )
     if command != "VERSION":
         need_root("cni exec")
-    plugin = ByHand(values["plugin"], engine.executor(), Locks(), seconds(values["timeout"]), os.environ)
+    recorder = engine.recorder(values, "cni exec")
+    watch = recorder.event if recorder is not None else None
+    plugin = ByHand(values["plugin"], engine.executor(), Locks(), seconds(values["timeout"]), os.environ, watch)
     answer = plugin.call(asked)
     if answer.error and not values["raw"]:
         raise answer.error
@@ -66,6 +68,7 @@ EXEC = Verb(
         VALID,
         Option(("--raw",), "Print output and exit with the code as the plugin gave them."),
         TIMEOUT_OPTION,
+        TRACE_FILE,
     ),
     (
         Argument("plugin", "PLUGIN"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from minirt.netadmin.catalog import Catalog
     from minirt.netadmin.reload import Reloader
     from minirt.shelf import Shelf
+    from minirt.trace.recorder import Recorder
 
 
 def look() -> Shelf:
@@ -30,10 +31,12 @@ def look() -> Shelf:
     return Shelf(Store(), warn, lambda record: make().find(record.id))
 
 
-def make(quiet: bool = False, account: Account | None = None) -> Containers:
-    """The containers of this host; notices go to standard error unless `quiet`, and what is done to `account`."""
+def make(quiet: bool = False, account: Account | None = None, recorder: Recorder | None = None) -> Containers:
+    """The containers of this host; notices go to standard error unless `quiet`, what is done to `account`, and what
+    plugins are asked to `recorder`."""
     notice = _silent if quiet else warn
-    return _containers(cni(notice=notice, **watched(account)), notice, account)
+    trace = "" if recorder is None else recorder.path
+    return _containers(cni(notice=notice, **watched(account, recorder)), notice, account, trace)
 
 
 def account(values: dict[str, Any], detached: bool = False) -> Account | None:
@@ -45,13 +48,24 @@ def account(values: dict[str, Any], detached: bool = False) -> Account | None:
     return explaining.account(values, detached)
 
 
-def watched(account: Account | None) -> dict[str, Any]:
-    """The options of `Cni` by which `account` is told what plugins do."""
-    if account is None:
-        return {}
-    from minirt.cni.call import STOPPED, TOLD
+def recorder(values: dict[str, Any], command: str) -> Recorder | None:
+    """What --trace asks for; nothing is loaded when it is not there. Raises Conflict, KernelRefused."""
+    if values["trace"] is None:
+        return None
+    from minirt.trace.recorder import Recorder
 
-    return {"watch": account.event, "steps": STOPPED if account.stops else TOLD}
+    return Recorder(values["trace"], f"minirt {command}")
+
+
+def watched(account: Account | None, recorder: Recorder | None = None) -> dict[str, Any]:
+    """The options of `Cni` by which `account` and `recorder` are told what plugins do."""
+    listeners = [listener.event for listener in (recorder, account) if listener is not None]
+    if not listeners:
+        return {}
+    from minirt.cni.call import STOPPED, TOLD, both
+
+    watch = both(*listeners) if len(listeners) > 1 else listeners[0]
+    return {"watch": watch, "steps": STOPPED if account is not None and account.stops else TOLD}
 
 
 def catalog() -> Catalog:
@@ -84,10 +98,12 @@ def executor() -> Executor:
     return Executor(search_path(os.environ), plain=settings.plain_exec)
 
 
-def _containers(plugins: Cni, notice: Callable[[str], None], account: Account | None = None) -> Containers:
+def _containers(
+    plugins: Cni, notice: Callable[[str], None], account: Account | None = None, trace: str = ""
+) -> Containers:
     from minirt.containers import Containers
 
-    return Containers(Store(), plugins, notice, _supervisor(), account)
+    return Containers(Store(), plugins, notice, _supervisor(), account, trace)
 
 
 def _supervisor() -> tuple[str, ...]:

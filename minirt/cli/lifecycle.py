@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minirt.cli import engine
 from minirt.cli.output import each, need_root
-from minirt.cli.verb import EXPLAIN, VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXPLAIN, TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
 from minirt.signals import parse_signal
 from minirt.spec import parse_number
@@ -25,7 +25,8 @@ def _seconds(text: str) -> float:
 
 def start(values: dict[str, Any]) -> int:
     need_root("start")
-    containers = engine.make(account=engine.account(values, not values["attach"]))
+    account = engine.account(values, not values["attach"])
+    containers = engine.make(account=account, recorder=engine.recorder(values, "start"))
     if values["attach"]:
         (reference, *more) = values["containers"]
         if more:
@@ -37,7 +38,7 @@ def start(values: dict[str, Any]) -> int:
 def stop(values: dict[str, Any]) -> int:
     need_root("stop")
     number, grace = parse_signal(values["signal"] or "TERM"), _seconds(values["time"] or "10")
-    containers = engine.make()
+    containers = engine.make(recorder=engine.recorder(values, "stop"))
     return each(values["containers"], lambda reference: containers.stop(reference, number, grace))
 
 
@@ -55,7 +56,7 @@ def wait(values: dict[str, Any]) -> int:
 
 def rm(values: dict[str, Any]) -> int:
     need_root("rm")
-    containers = engine.make(account=engine.account(values))
+    containers = engine.make(account=engine.account(values), recorder=engine.recorder(values, "rm"))
     return each(values["containers"], lambda reference: containers.remove(reference, force=values["force"]))
 
 
@@ -63,7 +64,7 @@ START = Verb(
     "start",
     "Start containers that have stopped: a new network namespace, and ADD again.",
     start,
-    (Option(("--attach", "-a"), "Stay, show its output, exit with its code."), *EXPLAIN),
+    (Option(("--attach", "-a"), "Stay, show its output, exit with its code."), *EXPLAIN, TRACE_FILE),
     CONTAINERS,
     failure=125,
 )
@@ -74,6 +75,7 @@ STOP = Verb(
     (
         Option(("--time", "-t"), "Seconds until SIGKILL; -1 never sends it. [default: 10]", VALUE, "SECONDS"),
         Option(("--signal", "-s"), "Signal to send first. [default: TERM]", VALUE, "SIGNAL"),
+        TRACE_FILE,
     ),
     CONTAINERS,
 )
@@ -89,6 +91,10 @@ RM = Verb(
     "rm",
     "Remove containers and all that is left of them: networks (DEL again, harmlessly), namespaces, files.",
     rm,
-    (Option(("--force", "-f"), "Kill one that runs; go on when a plugin fails to disconnect it."), *EXPLAIN),
+    (
+        Option(("--force", "-f"), "Kill one that runs; go on when a plugin fails to disconnect it."),
+        *EXPLAIN,
+        TRACE_FILE,
+    ),
     CONTAINERS,
 )

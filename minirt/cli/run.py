@@ -6,7 +6,7 @@ import os
 
 from minirt.cli import engine
 from minirt.cli.output import need_root
-from minirt.cli.verb import EXIT_CODES, EXPLAIN, MANY, VALUE, Argument, Option, Verb
+from minirt.cli.verb import EXIT_CODES, EXPLAIN, MANY, TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
 from minirt.spec import (
     DEFAULT_COMMAND,
@@ -59,6 +59,7 @@ OPTIONS = (
     Option(("--rootfs",), "IMAGE is a directory that holds a root file system."),
     Option(("--quiet", "-q"), "Print no notices."),
     *EXPLAIN,
+    TRACE_FILE,
 )
 
 
@@ -94,7 +95,8 @@ def spec(values: dict[str, Any]) -> ContainerSpec:
 def run(values: dict[str, Any]) -> int:
     asked = spec(values)
     need_root("run")
-    containers = engine.make(values["quiet"], engine.account(values, values["detach"]))
+    account = engine.account(values, values["detach"])
+    containers = engine.make(values["quiet"], account, engine.recorder(values, "run"))
     if not values["detach"]:
         return containers.run(asked)
     print(containers.run_detached(asked))

@@ -67,6 +67,11 @@ EXPLAIN = (
 )
 
 
+TRACE_FILE = Option(
+    ("--trace",), "Record every call of a plugin in FILE, behind what it holds; see 'minirt cni trace'.", VALUE, "FILE"
+)
+
+
 @record
 class Verb:
     """A verb: `body` gets the values by key and returns the exit code.

@@ -34,6 +34,7 @@ TABLE = {
     ("cni", "status"): ("minirt.cli.cni", "Ask whether a network could take another attachment"),
     ("cni", "version"): ("minirt.cli.cni", "Show plugins, the versions they speak, and where they lie"),
     ("cni", "exec"): ("minirt.cli.cni_exec", "Call one plugin by hand"),
+    ("cni", "trace"): ("minirt.cli.trace", "Show recorded calls of plugins: tree, JSON, mermaid, SVG"),
     ("dhcp", "daemon"): ("minirt.cli.dhcp", "Get DHCP leases for containers, and keep them"),
     ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
 }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.spec.config import NetworkList
-    from minirt.cni.call import Event
+    from minirt.cni.call import Event, Watch
     from minirt.cni.executor import Executor
     from minirt.cni.locks import Locks
     from minirt.cni.tool import Wishes
@@ -155,10 +155,17 @@ def _attachment(network: NetworkList, asked: Request) -> Attachment:
 
 
 class ByHand:
-    """Calls one plugin: `program` is a type that is searched for, or, with a slash in it, a path. Raises NotFound."""
+    """Calls one plugin: `program` is a type that is searched for, or, with a slash in it, a path; `watch` is told of
+    all that happens. Raises NotFound."""
 
     def __init__(
-        self, program: str, executor: Executor, locks: Locks, timeout: float | None, environ: Mapping[str, str]
+        self,
+        program: str,
+        executor: Executor,
+        locks: Locks,
+        timeout: float | None,
+        environ: Mapping[str, str],
+        watch: Watch | None = None,
     ) -> None:
         self._locks = locks
         self._answers: list[Answer] = []
@@ -170,6 +177,8 @@ class ByHand:
             executor = executor.preferring(os.path.dirname(os.path.abspath(program)))
         self._path = executor.find(self.plugin_type)
         self._caller = Caller(executor, timeout, (), self._watch, environ, ())
+        if watch is not None:
+            self._caller.listen(watch)
 
     def call(self, asked: Request) -> Answer:
         """Call it. Raises UsageError, NotFound, ConfigError and Conflict before it runs, PluginError when it could not

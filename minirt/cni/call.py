@@ -34,6 +34,16 @@ else:
     import _signal
 
 
+def both(first: Watch, second: Watch) -> Watch:
+    """A watch of two: whoever only writes down comes first, for the other may wait for a person."""
+
+    def watch(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return watch
+
+
 class NotStarted(PluginError):
     """The kernel refused to execute the program, so it has done nothing."""
 

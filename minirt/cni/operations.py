@@ -70,6 +70,10 @@ class Cni:
         self._locks = locks or Locks()
         self._caller = Caller(executor, timeout, retry_after, watch, environ, keep_fds, steps)
 
+    def listen(self, watch: call.Watch) -> None:
+        """Have `watch` told of all that plugins do from now on, too."""
+        self._caller.listen(watch)
+
     def warn(self, text: str) -> None:
         """Tell of something that a person should know, though it is no failure."""
         if text not in self.warnings:
