@@ -89,8 +89,23 @@ class SetupFailed(MinirtError):
     """Process 1 gave up before its command could run."""
 
 
+_SHOWN = 2000  # characters of what a plugin says that a person is shown; there are plugins that never stop
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _end(log: str) -> str:
+    """The last lines: what a program says before it gives up is why."""
+    if len(log) <= _SHOWN:
+        return log
+    last = log[-_SHOWN:]
+    return f"…{last[last.find(chr(10)) :]}" if "\n" in last else f"…{last}"
+
+
 class PluginError(MinirtError):
-    """A plugin's failure, with all that it said about it.
+    """A plugin's failure, with all that it said about it; its message, though, has not more than a person reads.
 
     `plugin` is its type, `command` the verb, `code` the contract's (0 when it gave no error object), `stderr` whatever
     it wrote there, and `network` the list it stands in.
@@ -112,7 +127,8 @@ class PluginError(MinirtError):
         self.msg, self.details, self.stderr = msg, details, stderr
         head = f"network {network!r}: " if network else ""
         number = f" (code {code})" if code else ""
-        parts = [f"{head}plugin {plugin!r} failed on {command}{number}: {msg}", details, stderr.strip()]
+        said = [f"{head}plugin {plugin!r} failed on {command}{number}: {_beginning(msg)}", _beginning(details)]
+        parts = [*said, _end(stderr.strip())]
         super().__init__(": ".join(part for part in parts if part), hint)
 
 

@@ -51,7 +51,7 @@ IFNAME = "eth0"
 HINTS = {
     INCOMPATIBLE_VERSION: "'minirt cni version NETWORK' shows which versions each of its plugins speaks",
     INVALID_NETNS: "the namespace is the plugin's own: name that of a container",
-    TRY_AGAIN_LATER: "it has been tried several times: something else is busy, ask again in a while",
+    TRY_AGAIN_LATER: "something else is busy: ask again in a while",
     NOT_AVAILABLE: "ADD would fail now; what is attached goes on working",
     LIMITED_CONNECTIVITY: "ADD would fail now, and what is attached may be impaired",
 }
