@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support import killed
 from support.machine import Machine
 from support.plugins import Plugins
 
@@ -19,7 +19,10 @@ PREVIOUS = {
 TUNING = {"type": "tuning", "mtu": 1400, "promisc": True, "sysctl": {"net.core.somaxconn": "512"}}
 BANDWIDTH = {"type": "bandwidth", "ingressRate": 8000, "ingressBurst": 24000, "egressRate": 8000, "egressBurst": 24000}
 SBR = {"type": "sbr"}
-CALLS = "sendto,write,rename,mkdir"  # netlink, sysctls and files, folders
+
+
+# Those that sbr moves; they go with the interface and not with DEL.
+ROUTES = ("-n box route replace 10.9.0.0/24 dev eth0", "-n box route replace default via 10.9.0.1 dev eth0")
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def box(machine: Machine) -> Iterator[Machine]:
         "link add host0 up type veth peer name eth0 netns box",
         "-n box link set eth0 up",
         "-n box addr add 10.9.0.2/24 dev eth0",
-        "-n box route add default via 10.9.0.1 dev eth0",
+        *ROUTES,
     ):
         machine.run("ip", *words.split())
     machine.leaves("directory /run/*")
@@ -53,15 +56,11 @@ def state(machine: Machine) -> list[Any]:
 def test_delete_undoes_an_add_that_was_killed_at_any_point(box: Machine, tmp_path: Any, keys: dict[str, Any]) -> None:
     plugins = Plugins(box, tmp_path / "plugins")
     conf = {"cniVersion": "1.0.0", "name": "net", "prevResult": PREVIOUS} | keys
-    env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "web", "CNI_NETNS": BOX, "CNI_IFNAME": "eth0", "CNI_PATH": "/x"}
-    before, deaths = state(box), 0
-    while True:
-        kill = f"{CALLS}:signal=KILL:when={deaths + 1}"
-        strace = ("strace", "-qq", "-o", "/dev/null", "-e", f"trace={CALLS}", "-e", f"inject={kill}")
-        add = box.run(*strace, f"{plugins.folder}/{keys['type']}", input=json.dumps(conf), env=env, check=False)
+    before, places = state(box), []
+    for place in killed.adds(plugins, conf, BOX):
         plugins.delete({"cniVersion": "1.0.0", "name": "net", "type": keys["type"]}, BOX)
-        assert state(box) == before, f"killed at call {deaths + 1}"
-        if add.returncode == 0:
-            break
-        deaths += 1
-    assert deaths > 2
+        assert state(box) == before, f"killed at {place}"
+        for words in ROUTES:
+            box.run("ip", *words.split())
+        places.append(place)
+    assert len(places) > len(killed.CALLS) + 2
