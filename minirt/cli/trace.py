@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from minirt.cli.verb import VALUE, Argument, Option, Verb
+from minirt.cli import engine, settings
+from minirt.cli.cni import TIMEOUT_OPTION, seconds
+from minirt.cli.output import need_root, warn
+from minirt.cli.verb import TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+DIFFERENT, TROUBLE = 1, 2  # exit codes, as diff(1) has them
 FORMATS = ("tree", "json", "mermaid", "svg")
 RECORD = "'minirt run --trace FILE' writes one, and so do start, stop, rm, and cni add, del, check, gc, status, exec."
 
@@ -32,6 +36,27 @@ def trace(values: dict[str, Any]) -> int:
     return 0
 
 
+def replay(values: dict[str, Any]) -> int:
+    from minirt.trace import reading
+    from minirt.trace.replay import Replay, Wish, report
+
+    found = reading.read(values["file"])
+    step = reading.number(values["step"], "--step") if values["step"] is not None else 0
+    need_root("cni replay")
+    recorder = engine.recorder(values, "cni replay")
+    watch = recorder.event if recorder is not None else None
+    wish = Wish(step, values["plugin"] or "", values["here"])
+    code = 0
+    for replayed in Replay(found, wish, seconds(values["timeout"]), settings.plain_exec, watch).run():
+        if replayed.staged:
+            warn(f"call {replayed.call.number}, {replayed.call.plugin} {replayed.call.command}, sets the stage")
+        if not (replayed.staged and replayed.same):
+            print("\n".join(report(replayed)), file=sys.stderr if replayed.staged else sys.stdout)
+        if not (replayed.staged or replayed.same):
+            code = DIFFERENT
+    return code
+
+
 TRACE = Verb(
     "trace",
     "Show a recorded trace: every call of a plugin, what it was given, what it did, what it answered, how long it "
@@ -45,4 +70,27 @@ TRACE = Verb(
     ),
     (Argument("file", "FILE"),),
     epilog=RECORD,
+)
+REPLAY = Verb(
+    "replay",
+    "Run recorded calls again and show what differs: exit code, result, standard error. They are given what they were "
+    "given then, in namespaces and with a store of the replay's own, so nothing of this host changes. With --step the "
+    "calls before it set the stage.",
+    replay,
+    (
+        Option(("--step",), "Only call N of the trace, which may be one that a plugin made.", VALUE, "N"),
+        Option(
+            ("--plugin",),
+            "Run this program in place of the recorded one; its name, or --step, says for which calls.",
+            VALUE,
+            "PATH",
+        ),
+        Option(("--here",), "Make the call of --step on this host, in the namespace that was recorded."),
+        TIMEOUT_OPTION,
+        TRACE_FILE,
+    ),
+    (Argument("file", "FILE"),),
+    failure=TROUBLE,
+    epilog="Exit code: 0 when nothing differs, 1 when something does, 2 when a call could not be made. Hardware "
+    "addresses and names of links that plugins draw at random are left aside.",
 )

@@ -23,6 +23,7 @@ TABLE = {
     ("network", "ls"): ("minirt.cli.network", "List networks, and who is attached"),
     ("network", "inspect"): ("minirt.cli.network", "Print all that is known of networks, as JSON"),
     ("network", "graph"): ("minirt.cli.picture", "Draw networks: as text, mermaid, dot or SVG"),
+    ("network", "path"): ("minirt.cli.picture", "Walk a packet: routes, bridge ports, rules that match it"),
     ("network", "create"): ("minirt.cli.network", "Make a network"),
     ("network", "rm"): ("minirt.cli.network", "Remove networks"),
     ("network", "reload"): ("minirt.cli.network", "Restore what a flush of the firewall took from containers"),
@@ -35,6 +36,7 @@ TABLE = {
     ("cni", "version"): ("minirt.cli.cni", "Show plugins, the versions they speak, and where they lie"),
     ("cni", "exec"): ("minirt.cli.cni_exec", "Call one plugin by hand"),
     ("cni", "trace"): ("minirt.cli.trace", "Show recorded calls of plugins: tree, JSON, mermaid, SVG"),
+    ("cni", "replay"): ("minirt.cli.trace", "Run recorded calls again, and show what differs"),
     ("dhcp", "daemon"): ("minirt.cli.dhcp", "Get DHCP leases for containers, and keep them"),
     ("plugin", "install"): ("minirt.cli.plugin", "Write the bundled plugins' programs into a folder"),
 }

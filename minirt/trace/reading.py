@@ -107,11 +107,14 @@ class Call:
     @property
     def said(self) -> str:
         """The answer in a few words: addresses, or what went wrong."""
-        if self.answer is None:
-            return _NOT_RUN
-        if not self.ok:
-            return _wrong(self.answer)
-        return _result(self.answer.document) if self.command == "ADD" else "done"
+        return _NOT_RUN if self.answer is None else said(self.command, self.answer)
+
+
+def said(command: str, answer: Answer) -> str:
+    """What a plugin answered to `command`, in a few words."""
+    if answer.exit != 0 or answer.problem:
+        return _wrong(answer)
+    return _result(answer.document) if command == "ADD" else "done"
 
 
 def _wrong(answer: Answer) -> str:

@@ -60,7 +60,7 @@ class Tree:
     def _head(self, call: Call, branch: str, stem: str) -> Iterator[str]:
         who = f"{call.number} {call.plugin}"
         network = f" on {call.network}" if call.network and not call.by else ""
-        took = _milliseconds(call.answer.seconds) if call.answer else ""
+        took = milliseconds(call.answer.seconds) if call.answer else ""
         prefix = f"{branch}{who}  {call.asked}{network}: "
         text = wrap(
             call.said, WIDTH - len(took) - 2, initial_indent="x" * len(prefix), subsequent_indent="x" * (len(stem) + 3)
@@ -77,21 +77,21 @@ class Tree:
     def _command(self, undo: bool, command: str, branch: str, stem: str) -> Iterator[str]:
         first, *more = (command if self._full else shortened(command)).split("\n")
         sign = "undo: " if undo else "$ "
-        lines = _fitted(first, WIDTH - len(branch) - len(sign))
+        lines = fitted(first, WIDTH - len(branch) - len(sign))
         yield f"{branch}{sign}{lines[0]}"
         yield from (f"{stem}    {line}" for line in lines[1:])
         if more and not self._full:
             count = f"… {len(more)} more line{'' if len(more) == 1 else 's'}, which --full shows"
             yield f"{stem}    {self._in('quiet', count)}"
         elif more:
-            yield from (f"{stem}    {part}" for line in more for part in _fitted(line, WIDTH - len(stem) - 4))
+            yield from (f"{stem}    {part}" for line in more for part in fitted(line, WIDTH - len(stem) - 4))
 
     def _wire(self, call: Call, width: int) -> Iterator[str]:
         for title, text in _sections(call):
             yield self._in("quiet", title)
             for line in text.splitlines():
                 indent = " " * (len(line) - len(line.lstrip()))
-                yield from (f"  {indent}{part}" for part in _fitted(line.strip(), width - 2 - len(indent)))
+                yield from (f"  {indent}{part}" for part in fitted(line.strip(), width - 2 - len(indent)))
 
     def _in(self, style: str, text: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colours and text else text
@@ -107,11 +107,11 @@ def _branches(items: list[Any]) -> Iterator[tuple[Any, tuple[str, str]]]:
         yield item, (("├─ ", "│  ") if number < len(items) else ("└─ ", "   "))
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _fitted(text: str, width: int) -> list[str]:
+def fitted(text: str, width: int) -> list[str]:
     """`text` in lines; what has no space to be broken at is broken anywhere."""
     return wrap(text, max(width, 20), subsequent_indent="  ", break_on_hyphens=False) or [""]
 
