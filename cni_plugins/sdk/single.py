@@ -15,6 +15,8 @@ A plugin of this kind is a function from its keys to a `Wish`; the verbs are the
 
 from __future__ import annotations
 
+import os
+
 from cni_plugins.sdk import garbage, ipam, kinds, layer3, naming, parents
 from cni_plugins.sdk.kinds import AddLink, Spot
 from cni_plugins.sdk.links import DeleteLink, SetLink
@@ -131,7 +133,8 @@ class Remember(Step):
 
     def describe(self) -> str:
         text = quoted(dumps(self.document, indent=0))
-        return f"echo {text} | install -D -m 600 /dev/stdin {self.records.path(self.owner)}"
+        path = self.records.path(self.owner)
+        return f"mkdir -p {quoted(os.path.dirname(path))} && echo {text} > {quoted(path)}"
 
     def apply(self) -> None:
         self.records.save(self.owner, self.document)
@@ -253,7 +256,7 @@ def check(request: Request, name: str, wish: Wish) -> None:
             below = (inside if wish.in_container else host).link(parent) if parent else None
             if parent and (below is None or below.index != link.peer):
                 raise checks.fault(f"{place} does not stand on {parent}")
-        checks.addresses(inside, request.ifname, [ip.address for ip in result.ips])
+        checks.neighbours(inside, request.ifname, [ip.address for ip in result.ips])
         checks.routes(inside, request.ifname, result.routes, result.ips)
     ipam.delegate(request)
 

@@ -65,6 +65,7 @@ class Pause:
             sys.stderr.flush()
             answer = self._terminal.readline()
             if not answer or answer.strip() == "q":
+                self._going = True  # what is taken back now is told, and not asked for
                 raise KeyboardInterrupt
             if answer.strip() == "s":
                 self._inside(netns)
