@@ -386,14 +386,14 @@ def check(request: Request) -> None:
             if config.promisc and not bridge.promisc:
                 raise checks.fault(f"{config.bridge} is not promiscuous")
             link = checks.link(inside, request.ifname, "veth", result, up=not config.disabled)
-            port = checks.link(host, link.peer, "veth", result)
+            port = checks.link(host, link.peer, "veth", result, mtu=True)
             checks.port(port, bridge, link, config.hairpin, config.isolated, running=not config.disabled)
             if config.vlans:
                 checks.vlans(host, bridge, port, config.vlans)
             if config.guard:
                 spoofing.check(nftables, port.name, link.mac)
             if config.layer3:
-                checks.addresses(inside, request.ifname, [ip.address for ip in result.ips])
+                checks.neighbours(inside, request.ifname, [ip.address for ip in result.ips])
                 checks.routes(inside, request.ifname, result.routes, result.ips)
                 if config.gateway:
                     if config.access:

@@ -197,7 +197,7 @@ def check(request: Request) -> None:
             mtu = next((item.mtu for item in result.interfaces if item.name == link.name and item.sandbox), 0)
             if mtu and link.mtu != mtu:
                 raise checks.fault(f"{link.name} in {inside.path} has the MTU {link.mtu}, not {mtu}")
-            checks.addresses(inside, request.ifname, [ip.address for ip in result.ips])
+            checks.neighbours(inside, request.ifname, [ip.address for ip in result.ips])
             checks.routes(inside, request.ifname, result.routes, result.ips)
     ipam.delegate(request)
 

@@ -221,7 +221,7 @@ def check(request: Request) -> None:
             checks.addresses(inside, request.ifname, [ip.address for ip in ips])
             checks.routes(inside, request.ifname, [route for route, _source in _ways(ips)], ())
             checks.routes(inside, request.ifname, result.routes, ips)
-            port = checks.link(host, link.peer, "veth", result)
+            port = checks.link(host, link.peer, "veth", result, mtu=True)
             if port.peer != link.index or not port.running:
                 raise checks.fault(f"{port.name} is not the other end of {link.name} in {inside.path}")
             checks.addresses(host, port.name, _gateways(ips))

@@ -11,7 +11,7 @@ from cni_plugins.sdk.links import AddRoute, resolve
 from cni_plugins.sdk.rtmsg import AF_INET, AF_INET6
 from cni_plugins.sdk.sysctl import read_sysctl
 from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
-from cni_plugins.spec.ip import Cidr
+from cni_plugins.spec.ip import Cidr, host_cidr
 from cni_plugins.spec.record import replace
 
 TYPE_CHECKING = False
@@ -43,8 +43,11 @@ def expected(request: Request) -> Result:
     return replace(result, ips=tuple(ip for ip in result.ips if ip.interface is None or ip.interface in ours))
 
 
-def link(namespace: Namespace, target: int | str, kind: str, result: Result, up: bool = True) -> Link:
-    """The link of that name or index: there, of its kind, `up`, and with the hardware address that `result` names."""
+def link(
+    namespace: Namespace, target: int | str, kind: str, result: Result, up: bool = True, mtu: bool = False
+) -> Link:
+    """The link of that name or index: there, of its kind, `up`, and with the hardware address that `result` names; with
+    its `mtu`, too, for ends that no later plugin changes."""
     where = f" in {namespace.path}" if namespace.path else ""
     found = namespace.rtnl.link(target)
     if found is None:
@@ -54,8 +57,12 @@ def link(namespace: Namespace, target: int | str, kind: str, result: Result, up:
     if up and not found.up:
         raise fault(f"{found.name}{where} is down")
     for item in result.interfaces:
-        if (item.name, item.sandbox) == (found.name, namespace.path) and item.mac and item.mac.lower() != found.mac:
+        if (item.name, item.sandbox) != (found.name, namespace.path):
+            continue
+        if item.mac and item.mac.lower() != found.mac:
             raise fault(f"{found.name}{where} has the hardware address {found.mac}, not {item.mac}")
+        if mtu and item.mtu not in (0, found.mtu):
+            raise fault(f"{found.name}{where} has the MTU {found.mtu}, not {item.mtu}")
     return found
 
 
@@ -90,6 +97,19 @@ def addresses(namespace: Namespace, link: str, cidrs: Iterable[Cidr]) -> None:
         if cidr not in there:
             where = f" in {namespace.path}" if namespace.path else ""
             raise fault(f"{link}{where} does not have the address {cidr}")
+
+
+def neighbours(namespace: Namespace, link: str, cidrs: Iterable[Cidr]) -> None:
+    """That `link` has them, and the routes to their subnets that come with them, in whatever table."""
+    cidrs = tuple(cidrs)
+    addresses(namespace, link, cidrs)
+    ways = {
+        found.dst for family in (AF_INET, AF_INET6) for found in namespace.rtnl.routes(namespace.index(link), family)
+    }
+    for cidr in cidrs:
+        if cidr.network not in ways and cidr != host_cidr(cidr.address):
+            where = f" in {namespace.path}" if namespace.path else ""
+            raise fault(f"there is no route to {cidr.network}, the subnet of {cidr.address}, by {link}{where}")
 
 
 def routes(namespace: Namespace, link: str, wanted: Iterable[Route], ips: Sequence[Ip]) -> None:

@@ -240,10 +240,11 @@ def release(rtnl: Rtnl, index: int, to: int) -> None:
     """Take off a link the bucket, and the way to the link of index `to`; nothing of anybody else's.
 
     Fine where it has neither. A queue without any filter is ours, too, where there is a link `to`: whoever made it was
-    killed before it was done. Raises NetlinkError.
+    killed before it was done. So is a way to a link that is gone, which the kernel shows as 0. Raises NetlinkError.
     """
     messages = [bucket_delete(index)] if limited(rtnl, index) is not None else []
-    if to and (to in diverted(rtnl, index) or not _filters(rtnl, index)):
+    ways = diverted(rtnl, index)
+    if to in ways or 0 in ways or (to and not _filters(rtnl, index)):
         messages.append(ingress_delete(index))
     for answer in rtnl.talk(messages) if messages else ():
         if isinstance(answer, NetlinkError) and answer.errno not in (EINVAL, ENOENT, ENODEV):

@@ -199,6 +199,16 @@ def test_a_burst_of_more_ticks_than_the_kernel_counts_is_a_burst(ours: Shaped) -
     ours.plugins.delete(conf, BOX)
 
 
+def test_a_way_that_leads_nowhere_any_more_is_taken_away(ours: Shaped) -> None:
+    """Of a pair that another made, a DEL that is told no namespace finds the ifb alone; the next one the rest."""
+    conf = ours.conf(**SLOW)
+    ours.add(conf)
+    ours.plugins.delete(conf)
+    assert ours.ifbs() == []
+    ours.plugins.delete(conf, BOX)
+    assert ours.qdiscs("host0") == []
+
+
 # --- CHECK ------------------------------------------------------------------------------------------------------------
 
 

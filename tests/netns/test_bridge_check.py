@@ -48,6 +48,9 @@ FAULTS: list[tuple[Breaker, str]] = [
     (host("ip link set cni0 down"), "cni0 is down"),
     (host("sysctl -qw net/ipv4/ip_forward=0"), "net/ipv4/ip_forward is 0"),
     (host("nft flush ruleset"), "nftables: "),
+    (host("ip link set PORT mtu 1300"), "has the MTU 1300, not 1500"),
+    (inside("route del 10.1.0.0/24"), "there is no route to 10.1.0.0/24, the subnet of 10.1.0.2, by eth0 in "),
+    (inside("-6 route del fd00:1::/64"), "there is no route to fd00:1::/64, the subnet of fd00:1::2, by eth0 in "),
     (lambda _site, _port: (LEASES / "net" / "10.1.0.2").unlink(), "10.1.0.2"),
 ]
 

@@ -129,6 +129,14 @@ def test_P14_P15_check_finds_what_add_made_and_misses_what_is_gone(ours: HostLoc
     assert ours.refused("CHECK", prevResult=result)
 
 
+@pytest.mark.parametrize("text", ["thief\r\neth0", ""])
+def test_P14_check_sees_what_has_been_written_over(ours: HostLocal, text: str) -> None:
+    result = ours.call("ADD")
+    with open(f"{FOLDER}/10.1.0.2", "w", encoding="utf-8") as file:
+        file.write(text)
+    assert "10.1.0.2 is not reserved for container c1 eth0" in ours.refused("CHECK", prevResult=result).msg
+
+
 def test_check_makes_no_store_where_there_is_none(ours: HostLocal) -> None:
     assert "does not exist" in ours.refused("CHECK", prevResult={"cniVersion": "1.0.0"}).msg
     assert not os.path.exists(FOLDER)

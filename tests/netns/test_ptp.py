@@ -325,6 +325,7 @@ BROKEN: list[tuple[Breaker, str]] = [
     (host("ip -6 route del fd00:1::2"), "there is no route to fd00:1::2/128 by veth"),
     (host("sysctl -qw net/ipv4/ip_forward=0"), "net/ipv4/ip_forward is 0"),
     (host("nft flush ruleset"), "nftables: "),
+    (host("ip link set PORT mtu 1300"), "has the MTU 1300, not 1500"),
     (lambda _site, _port: (LEASES / "net" / "10.1.0.2").unlink(), "10.1.0.2"),
 ]
 
