@@ -48,13 +48,13 @@ def account(values: dict[str, Any], detached: bool = False) -> Account | None:
     return explaining.account(values, detached)
 
 
-def recorder(values: dict[str, Any], command: str) -> Recorder | None:
+def recorder(values: dict[str, Any], command: str, hold: bool = False) -> Recorder | None:
     """What --trace asks for; nothing is loaded when it is not there. Raises Conflict, KernelRefused."""
     if values["trace"] is None:
         return None
     from minirt.trace.recorder import Recorder
 
-    return Recorder(values["trace"], f"minirt {command}")
+    return Recorder(values["trace"], f"minirt {command}", hold)
 
 
 def watched(account: Account | None, recorder: Recorder | None = None) -> dict[str, Any]:

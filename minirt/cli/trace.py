@@ -43,7 +43,7 @@ def replay(values: dict[str, Any]) -> int:
     found = reading.read(values["file"])
     step = reading.number(values["step"], "--step") if values["step"] is not None else 0
     need_root("cni replay")
-    recorder = engine.recorder(values, "cni replay")
+    recorder = engine.recorder(values, "cni replay", hold=True)
     watch = recorder.event if recorder is not None else None
     wish = Wish(step, values["plugin"] or "", values["here"])
     code = 0

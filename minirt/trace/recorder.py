@@ -40,16 +40,23 @@ _OF_THE_CONTRACT = "CNI_"
 
 class Recorder:
     """Appends what it is told of plugins to the file at `path`. Raises Conflict for a file that is no trace,
-    KernelRefused for one that cannot be written; both before anything is recorded."""
+    KernelRefused for one that cannot be written; both before anything is recorded.
 
-    def __init__(self, path: str, command: str) -> None:
+    The file is opened anew for each line, since a process that goes into the background closes what it has open. With
+    `hold` it stays open, for a process that enters other namespaces.
+    """
+
+    def __init__(self, path: str, command: str, hold: bool = False) -> None:
         self.path = os.path.abspath(path)
+        self._fd = -1
         self._run = f"{time.time_ns():x}-{os.getpid()}"
         self._command = command
         self._begun = False
         self._calls = 0
         self._open: list[tuple[int, Calling]] = []
         self._refuse_others()
+        if hold:
+            self._fd = self._opened()
 
     def _refuse_others(self) -> None:
         try:
@@ -112,13 +119,17 @@ class Recorder:
             lines.insert(0, {"trace": FORMAT, "run": self._run, "time": now, "command": self._command})
         text = "".join(f"{dumps(item, indent=0)}\n" for item in lines)
         try:
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fd = self._opened() if self._fd < 0 else self._fd
             try:
                 os.write(fd, text.encode(errors="backslashreplace"))
             finally:
-                os.close(fd)
+                if fd != self._fd:
+                    os.close(fd)
         except OSError:
             pass
+
+    def _opened(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _streams(answer: Answered) -> tuple[tuple[str, bytes], ...]:

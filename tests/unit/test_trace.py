@@ -1,0 +1,279 @@
+"""Traces: what is written down of plugins' calls, how it is read, and what is drawn of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from support import sequence
+
+from minirt.cni.call import Answered, Calling
+from minirt.cni.inside import Stepping
+from minirt.errors import ConfigError, Conflict, KernelRefused, NotFound, UsageError
+from minirt.trace import differences, lines, mermaid, reading, svg, tree
+from minirt.trace.reading import Answer, Call, Step, Trace
+from minirt.trace.recorder import Recorder
+
+RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}]}
+ID = "0123456789ab" * 5 + "cdef"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def calling(plugin: str, command: str = "ADD", by: str = "", **stdin: Any) -> Calling:
+    env = {"CNI_COMMAND": command, "CNI_IFNAME": "eth0", "CNI_STEPS_FD": "9", "TOKEN": "hunter2", "HOME": "/root"}
+    return Calling(
+        command, "lab", plugin, f"/opt/{plugin}", env, {"cniVersion": "1.0.0", "type": "bridge", **stdin}, by
+    )
+
+
+def answered(call: Calling, document: object = RESULT, code: int | None = 0, **more: Any) -> Answered:
+    text = json.dumps(document).encode() if document is not None else b""
+    return Answered(call, code, text, more.get("stderr", b""), 0.00512, more.get("problem", ""))
+
+
+def record(path: Path, command: str = "minirt run") -> None:
+    """bridge with its delegate and three steps, then portmap, which fails; by two processes when asked for twice."""
+    recorder = Recorder(str(path), command)
+    outer, inner, other = calling("bridge"), calling("host-local", by="bridge"), calling("portmap", prevResult=RESULT)
+    recorder.event(outer)
+    recorder.event(Stepping(outer, "bridge", "ADD", "CNI_COMMAND=ADD\nhost-local < the configuration"))
+    recorder.event(inner)
+    recorder.event(Stepping(outer, "bridge", "ADD", f"ip link add x; # {ID}\nip link set x up"))
+    recorder.event(answered(inner))
+    recorder.event(Stepping(outer, "bridge", "ADD", "nft 'add table inet a\nadd chain inet a b'"))
+    recorder.event(Stepping(outer, "bridge", "ADD", "ip link del <x>", undo=True))
+    recorder.event(answered(outer))
+    recorder.event(other)
+    recorder.event(answered(other, {"code": 7, "msg": "no such thing"}, 1, stderr=b"a \xff log\n", problem="no"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    record(tmp_path / "trace")
+    return tmp_path / "trace"
+
+
+@pytest.fixture
+def trace(path: Path) -> Trace:
+    return reading.read(str(path))
+
+
+# --- the file ---
+
+
+def test_what_is_recorded_is_read_again(trace: Trace) -> None:
+    assert [run.command for run in trace.runs] == ["minirt run"]
+    assert [(call.number, call.plugin, call.by) for call in trace.calls] == [
+        (1, "bridge", ""),
+        (2, "host-local", "bridge"),
+        (3, "portmap", ""),
+    ]
+    bridge, local, portmap = trace.calls
+    assert trace.roots == [bridge, portmap] and trace.root_of(local) is bridge
+    assert [type(item) for item in bridge.inside] == [Step, Call, Step, Step, Step]
+    assert bridge.inside[4] == Step("ip link del <x>", True)
+    assert bridge.answer == Answer(0, json.dumps(RESULT), "", 0.00512, "")
+    assert (bridge.said, portmap.said, portmap.ok) == ("10.1.0.2/24", "error 7: no such thing", False)
+    assert portmap.answer is not None and portmap.answer.stderr == "a \\xff log\n"
+    assert portmap.stdin["prevResult"] == RESULT
+
+
+def test_of_the_environment_only_the_contracts_variables_have_values(path: Path, trace: Trace) -> None:
+    assert "hunter2" not in path.read_text()
+    assert trace.call(1).env == {"CNI_COMMAND": "ADD", "CNI_IFNAME": "eth0"}, "and not the descriptor that we listen on"
+    assert trace.call(1).inherited == ("HOME", "TOKEN")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_trace_is_added_to_and_calls_are_numbered_through(path: Path) -> None:
+    before = path.read_text()
+    record(path, "minirt rm")
+    assert path.read_text().startswith(before)
+    trace = reading.read(str(path))
+    assert [run.command for run in trace.runs] == ["minirt run", "minirt rm"]
+    assert [call.number for call in trace.calls] == [1, 2, 3, 4, 5, 6]
+    assert trace.runs[1].roots[0].number == 4
+
+
+def test_what_a_killed_runtime_recorded_is_there(path: Path) -> None:
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole[:4]) + whole[4][:20])
+    trace = reading.read(str(path))
+    assert [call.answer for call in trace.calls] == [None, None]
+    assert trace.calls[0].said == "it was not run to its end"
+    for draw in (tree.Tree(full=True).draw, lines.draw, mermaid.draw, svg.draw):
+        assert draw(trace)
+    sequence.parse(mermaid.draw(trace))
+
+
+def test_a_run_without_calls_leaves_an_empty_trace(tmp_path: Path) -> None:
+    Recorder(str(tmp_path / "trace"), "minirt run")
+    trace = reading.read(str(tmp_path / "trace"))
+    assert trace.calls == [] and tree.Tree().draw(trace) == ""
+    ElementTree.fromstring(svg.draw(trace))
+    sequence.parse(mermaid.draw(trace))
+
+
+@pytest.mark.parametrize("text", ["hello\n", '{"other": 1}\n', "[1]\n", "1\n"])
+def test_a_file_that_is_no_trace_is_neither_added_to_nor_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(text + "more\n")
+    with pytest.raises(Conflict, match="no trace"):
+        Recorder(str(path), "minirt run")
+    assert path.read_text() == text + "more\n"
+    with pytest.raises(ConfigError, match="file:1: not a line of a trace"):
+        reading.read(str(path))
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(KernelRefused, match="No such file"):
+        Recorder(str(tmp_path / "none" / "trace"), "minirt run")
+
+
+def test_a_call_that_is_not_there_is_told_with_those_that_are(trace: Trace) -> None:
+    with pytest.raises(NotFound, match="no call 4, it has 1 to 3"):
+        trace.call(4)
+    for text in ("0x1", "", "-1", "1" * 30):
+        with pytest.raises(UsageError):
+            reading.number(text, "--step")
+
+
+# --- the drawings ---
+
+
+def test_the_tree_shows_who_called_whom_and_what_they_changed(trace: Trace) -> None:
+    shown = tree.Tree().draw(trace).splitlines()
+    assert max(map(len, shown)) <= 100
+    text = [re.sub(r" {3,}", "  ", line) for line in shown]
+    assert text[1:] == [
+        "├─ 1 bridge  ADD eth0 on lab: 10.1.0.2/24  5.1 ms",
+        "│  ├─ 2 host-local  ADD eth0: 10.1.0.2/24  5.1 ms",
+        "│  ├─ $ ip link add x; # 0123456789ab…",
+        "│  ├─ $ ip link set x up",
+        "│  ├─ $ nft 'add table inet a",
+        "│  │  … 1 more line, which --full shows",
+        "│  └─ undo: ip link del <x>",
+        "└─ 3 portmap  ADD eth0 on lab: error 7: no such thing  5.1 ms",
+    ]
+
+
+def test_the_full_tree_has_all_that_went_over_the_wire(trace: Trace) -> None:
+    shown = tree.Tree(full=True).draw(trace)
+    assert max(map(len, shown.splitlines())) <= 100
+    for text in ("/opt/bridge", "CNI_IFNAME=eth0", "HOME TOKEN", '"prevResult": {', "a \\xff log", "add chain", ID):
+        assert text in shown
+    one = tree.Tree(full=True).draw(trace.only(2))
+    assert "2 host-local" in one and "portmap" not in one
+
+
+def test_colours_are_for_terminals_whose_owner_has_not_said_no(trace: Trace) -> None:
+    coloured, plain = tree.Tree(colours=True).draw(trace), tree.Tree().draw(trace)
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    assert tree.wants_colours(Terminal(), {})  # type: ignore[arg-type]
+    assert not tree.wants_colours(Terminal(), {"NO_COLOR": "1"})  # type: ignore[arg-type]
+
+
+def test_the_lines_of_json_are_a_call_each_and_whole(trace: Trace) -> None:
+    bridge, local, portmap = map(json.loads, lines.draw(trace).splitlines())
+    assert [(item["number"], item["by"]) for item in (bridge, local, portmap)] == [(1, 0), (2, 1), (3, 0)]
+    assert bridge["result"] == RESULT and bridge["exit"] == 0 and bridge["seconds"] == 0.00512
+    assert portmap["result"]["code"] == 7 and portmap["stderr"] == "a \\xff log\n" and portmap["steps"] == []
+    assert [step["undo"] for step in bridge["steps"]] == [False, False, False, True]
+
+
+def test_the_mermaid_text_is_a_sequence_diagram_by_its_grammar(trace: Trace) -> None:
+    diagram = sequence.parse(mermaid.draw(trace))
+    assert list(diagram.actors.values()) == ["minirt", "bridge", "host-local", "portmap"]
+    assert [(item.sender, item.receiver, item.arrow) for item in diagram.messages] == [
+        ("runtime", "p1", "->>"),
+        ("p1", "p2", "->>"),
+        ("p2", "p1", "-->>"),
+        ("p1", "runtime", "-->>"),
+        ("runtime", "p3", "->>"),
+        ("p3", "runtime", "--x"),
+    ]
+    assert diagram.messages[3].text == "10.1.0.2/24 (5.1 ms)"
+    assert diagram.messages[5].text == "error 7: no such thing (5.1 ms)"
+    noted = [line for _, text in diagram.notes for line in text]
+    assert noted[0] == "ip link add x; # 0123456789ab…" and noted[-1] == "undo: ip link del <x>"
+
+
+def test_the_svg_is_whole_and_nothing_of_it_overlaps_or_leaves_the_page(path: Path) -> None:
+    record(path, "minirt rm")
+    root = ElementTree.fromstring(svg.draw(reading.read(str(path))))
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    texts = list(root.iter(f"{SVG}text"))
+    boxes = [area(item) for item in texts]
+    assert [box for box in boxes if min(box) < 0 or box[2] > width or box[3] > height] == []
+    for (one, a), (other, b) in combinations(zip(texts, boxes, strict=True), 2):
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, f"{one.text!r} over {other.text!r}"
+    words = [item.text or "" for item in texts]
+    assert "network lab" in words and words.count("bridge") == 1
+    assert [word for word in words if re.fullmatch(r"\d ADD eth0", word)] == [f"{n} ADD eth0" for n in range(1, 7)]
+    assert sum(item.get("class", "").startswith("arrow bad") for item in root.iter(f"{SVG}path")) == 2
+    style = root.findtext(f"{SVG}style") or ""
+    assert "prefers-color-scheme: dark" in style and "url(" not in style
+
+
+def area(text: ElementTree.Element) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom; with DejaVu Sans Mono, whose characters are 0.602 of their size wide."""
+    kinds = (text.get("class") or "").split()
+    size = svg.HEADING if "heading" in kinds else svg.NAME if "name" in kinds else svg.SMALL if "small" in kinds else 15
+    x, y, wide = float(text.attrib["x"]), float(text.attrib["y"]), len(text.text or "") * size * 0.602
+    left = x - wide / 2 if "name" in kinds else x
+    return left, y - size * 0.76, left + wide, y + size * 0.24
+
+
+# --- what differs ---
+
+
+def answer(document: object, code: int | None = 0, stderr: str = "") -> Answer:
+    return Answer(code, document if isinstance(document, str) else json.dumps(document), stderr, 0.001, "")
+
+
+def interfaces(mac: str, name: str) -> dict[str, Any]:
+    return {"interfaces": [{"name": name, "mac": mac}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (answer({"a": 1}), answer({"a": 1}), []),
+        (answer({"a": 1}), answer('{ "a":1}'), []),
+        (answer({"a": {"b": [1, 2]}}), answer({"a": {"b": [1, 3]}}), ["result .a.b[1]: 2, now 3"]),
+        (answer({"a": 1}), answer({"a": True}), ["result .a: 1, now true"]),
+        (answer({"a": 1}), answer({"b": 1}), ["result .a: 1, now absent", "result .b: absent, now 1"]),
+        (answer({"a": [1]}), answer({"a": []}), ["result .a[0]: 1, now absent"]),
+        (
+            answer(RESULT),
+            answer({"code": 7, "msg": "no"}, 1),
+            ["exit: 0, now 1", "answer: 10.1.0.2/24, now error 7: no"],
+        ),
+        (answer("a"), answer("b"), ["stdout:", "  - a", "  + b"]),
+        (answer({}, stderr="x\ny\n"), answer({}, stderr="x\nz\n"), ["stderr:", "    x", "  - y", "  + z"]),
+        (
+            answer(interfaces("02:00:00:00:00:01", "veth12ab")),
+            answer(interfaces("02:00:00:00:00:02", "vethff")),
+            ["left aside, drawn anew each time: .interfaces[0].name, .interfaces[0].mac"],
+        ),
+        (
+            answer(interfaces("02:00:00:00:00:01", "eth0")),
+            answer(interfaces("02:00:00:00:00:01", "eth1")),
+            ['result .interfaces[0].name: "eth0", now "eth1"'],
+        ),
+    ],
+)
+def test_two_answers_are_compared_key_by_key(before: Answer, now: Answer, told: list[str]) -> None:
+    assert list(differences.lines(differences.between("ADD", before, now))) == told
