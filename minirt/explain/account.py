@@ -12,31 +12,34 @@ The commands are what the steps say of themselves; nothing is known here of what
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from cni_plugins.spec.jsontext import JsonError, loads
 from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
+from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step, Undoing
 from minirt.cni import executor
 from minirt.cni.call import Answered, Calling
 from minirt.cni.inside import Stepping
-from minirt.explain import foreign, reasons
+from minirt.explain import reasons
 from minirt.explain.beside import Beside
 from minirt.namespaces import NETNS_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+    from minirt.explain.foreign import Snapshot
     from minirt.networks import Selection
     from minirt.state import Record
 
+_NOTHING: Mapping[str, Any] = {}
 _CALLS = "CNI_COMMAND="  # in the description of a step that is a call
 RUNTIME, FIRST = "runtime", "process 1"
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
 
-@dataclass(frozen=True)
+@record
 class Item:
     """One thing that happens. `who` does it, `to` is the other side of a call or an answer; `details` are for those
     who want to know all."""
@@ -48,10 +51,10 @@ class Item:
     to: str = ""
     why: str = ""
     seconds: float = 0.0
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = _NOTHING
 
     def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value or key == "level"}
+        return {key: value for key, value in self.__dict__.items() if value or key == "level"}
 
 
 class Account:
@@ -63,7 +66,7 @@ class Account:
         self._write = write
         self._pause = pause
         self._plugins: list[str] = []
-        self._before: dict[str, foreign.Snapshot] = {}
+        self._before: dict[str, Snapshot] = {}
         self.fds = fds
         self.netns = ""
 
@@ -132,7 +135,9 @@ class Account:
         self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
         self._plugins.append(call.plugin)
         if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):
-            self._before[call.plugin] = foreign.Snapshot.take(self.netns)
+            from minirt.explain.foreign import Snapshot  # for plugins that tell nothing themselves
+
+            self._before[call.plugin] = Snapshot.take(self.netns)
 
     def _answered(self, answer: Answered) -> None:
         call = answer.call
@@ -140,7 +145,7 @@ class Account:
         level = self._level(call.plugin)
         if before is not None:
             self._write(Item(FACT, call.plugin, "not one of minirt's: what it changed is seen from outside", level))
-            for line in before.changes(foreign.Snapshot.take(self.netns)):
+            for line in before.changes(before.take(self.netns)):
                 self._write(Item(FACT, call.plugin, line, level))
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)

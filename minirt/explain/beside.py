@@ -7,11 +7,14 @@ anyway. Where a person gives leave for each step, process 1 waits for a byte, an
 
 from __future__ import annotations
 
+import _socket
 import select
-import socket
-from collections.abc import Callable
 
-from cni_plugins.spec.steps import Step
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cni_plugins.spec.steps import Step
 
 _LONGEST = 1 << 16
 
@@ -22,7 +25,7 @@ class Beside:
     def __init__(self, stops: bool, hear: Callable[[str], None]) -> None:
         self._stops = stops
         self._hear = hear
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.fd = self._theirs.fileno()
 
     def tell(self, step: Step) -> None:

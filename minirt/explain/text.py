@@ -15,12 +15,15 @@ texts of many lines whole; `json` is an item a line.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TextIO
 
-from minirt.explain.account import ANSWER, CALL, COMMAND, FACT, PROBLEM, RUNTIME, UNDO, Item
+from cni_plugins.spec.jsontext import dumps
+from minirt.explain.account import ANSWER, CALL, COMMAND, FACT, PROBLEM, Item
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any, TextIO
 
 SHORT, FULL, JSON = "short", "full", "json"
 FORMATS = (SHORT, FULL, JSON)
@@ -41,7 +44,7 @@ class Text:
         self._id = ""
 
     def write(self, item: Item) -> None:
-        lines = [json.dumps(item.to_json(), ensure_ascii=False)] if self._form == JSON else [*self._lines(item)]
+        lines = [dumps(item.to_json(), indent=0)] if self._form == JSON else [*self._lines(item)]
         try:
             self._stream.write("".join(f"{line}\n" for line in lines))
             self._stream.flush()
@@ -125,7 +128,7 @@ def _details(details: Mapping[str, Any], margin: str) -> Iterator[str]:
             yield from wrapped(f"{name}: {value}", margin)
         else:
             yield f"{margin}{name}:"
-            for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
+            for line in dumps(value, indent=2).split("\n"):
                 yield from wrapped(line, margin + "  " + " " * (len(line) - len(line.lstrip())))
 
 
@@ -174,10 +177,3 @@ def _cut(text: str, room: int, at: str) -> int:
             elif best < 0:
                 return index + 1
     return best
-
-
-def writer(stream: TextIO, form: str) -> Callable[[Item], None]:
-    return Text(stream, form).write
-
-
-__all__ = ["FORMATS", "FULL", "JSON", "RUNTIME", "SHORT", "UNDO", "Text", "broken", "wrapped", "writer"]
