@@ -6,10 +6,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.fresh import FreshMachine
+from support.fresh import FreshMachine, base_system
 
 # A network of the machine's own: links and rules are made there, once the packages are installed. With a neighbour, so
 # that it has an address other than localhost.
@@ -24,14 +25,60 @@ unshare --net sh -euc '
 '
 """
 
+# What one types on the left of the lab is seen on the right. `script` is the terminal; it hangs up when nobody types.
+IN_THE_LAB = """
+mkfifo /tmp/keys
+exec 3<>/tmp/keys
+TERM=xterm script --quiet --command 'stty cols 200 rows 60; lab' /dev/null <&3 >/dev/null &
+shows() { # PANE TEXT
+    for _ in $(seq 200); do
+        sleep 0.1
+        if tmux -L lab capture-pane -p -t ":.$1" 2>/dev/null | grep -F -e "$2"; then return; fi
+    done
+    echo "pane $1 does not show: $2"
+    tmux -L lab capture-pane -p -t ":.$1"
+    exit 1
+}
+shows 0 'A root shell in /minirt'
+tmux -L lab send-keys -t :.0 'minirt run -d --name web -p 8080:80 host sleep 600' Enter
+shows 1 'default via 10.143.0.1 dev eth0'
+tmux -L lab send-keys -t :.0 'minirt rm --force web; exit' Enter
+wait
+"""
+
 
 @pytest.fixture(scope="module")
-def fresh() -> Iterator[FreshMachine]:
+def base() -> Iterator[Path]:
+    with _folder() as folder:
+        base_system(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def fresh(base: Path) -> Iterator[FreshMachine]:
+    with _folder() as folder:
+        yield FreshMachine(folder, base)
+
+
+@pytest.fixture
+def lab(base: Path) -> Iterator[FreshMachine]:
+    """As a laptop shares it: its own .venv is there, and a link is a file with the link's text (Git for Windows)."""
+    with _folder() as folder:
+        machine = FreshMachine(folder, base)
+        (folder / "minirt/.venv").mkdir()
+        (folder / "minirt/.venv/pyvenv.cfg").write_text("home = C:\\Python312\n")
+        for link in (path for path in (folder / "minirt").rglob("*") if path.is_symlink()):
+            text = str(link.readlink())
+            link.unlink()
+            link.write_text(text)
+        yield machine
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="minirt-fresh-", dir="/var/tmp"))
     try:
-        machine = FreshMachine(folder)
-        machine.make()
-        yield machine
+        yield folder
     finally:
         shutil.rmtree(folder)
 
@@ -58,3 +105,18 @@ def test_what_setup_cannot_have_is_one_sentence_with_the_reason(fresh: FreshMach
     assert said[-1] == "exit 1"
     assert said[-2].startswith("setup: error: installing no-such-package with apt-get failed: Unable to locate package")
     assert "/minirt/.setup.log" in said[-2]
+
+
+@pytest.mark.timeout(900)
+def test_a_laptop_has_a_lab_with_one_command(lab: FreshMachine) -> None:
+    """As Vagrant does it at every start: the script is copied to the machine, and run as root."""
+    provision = "install -m 755 vagrant/provision /tmp/vagrant-shell && /tmp/vagrant-shell /minirt"
+    shown = lab.run(f"{provision}\ncat /etc/motd")
+    assert "setup: installing from the distribution: " in shown and "setup: ready: /minirt/.venv/bin/minirt" in shown
+    assert "  lab  " in shown
+    assert (lab.path / "minirt/.venv/pyvenv.cfg").read_text() == "home = C:\\Python312\n", "the laptop's is left alone"
+
+    (lab.path / "root/in-the-lab").write_text(IN_THE_LAB)
+    again = lab.run(f"{provision}\n{ISOLATED.format('sh -eu /root/in-the-lab')}")  # the mounts went, as with a restart
+    assert "installing" not in again
+    assert "default via 10.143.0.1 dev eth0" in again
