@@ -73,7 +73,10 @@ class Entry:
 
 
 def _entry(view: View) -> Entry:
-    """Raises CniError or ValueError for what is not an entry."""
+    """Raises CniError or ValueError for what is not an entry, or does not say whose it is."""
+    for key in ("networkName", "containerId", "ifName"):
+        if not view.string(key):
+            raise ValueError(f"{key} is missing")
     return Entry(
         view.string("networkName"),
         view.string("containerId"),

@@ -242,7 +242,7 @@ class Cni:
             raise
         except MinirtError as error:
             if entry:
-                self._write(replace(entry, failure=told(error)))
+                self._note_failure(replace(entry, failure=told(error)))
             raise
         self._forget(attachment)
 
@@ -372,6 +372,13 @@ class Cni:
             self.cache.put(entry)
         except OSError as error:
             raise KernelRefused(f"write {path}", error) from error
+
+    def _note_failure(self, entry: Entry) -> None:
+        """Without the note the failure is a failure all the same, and the one to tell of."""
+        try:
+            self._write(entry)
+        except KernelRefused as error:
+            self.warn(str(error))
 
     def _forget(self, attachment: Attachment) -> None:
         key = (attachment.network.name, attachment.container_id, attachment.ifname)

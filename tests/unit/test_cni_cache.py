@@ -65,6 +65,20 @@ def test_L29_a_file_of_libcni_is_understood(tmp_path: Path) -> None:
     assert entry.result["ips"] == [{"address": "10.1.0.2/24", "version": "4"}]
 
 
+@pytest.mark.parametrize("key", ["networkName", "containerId", "ifName"])
+def test_L33_an_entry_that_does_not_say_whose_it_is_is_none_and_nobody_knows_whether_it_lives(
+    tmp_path: Path, key: str
+) -> None:
+    told: list[str] = []
+    cache = Cache(str(tmp_path), told.append)
+    cache.put(ENTRY)
+    path = tmp_path / "results" / "net-c1-eth0"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), key: ""}), encoding="utf-8")
+    assert cache.get("net", "c1", "eth0") is None and list(cache.entries()) == []
+    assert list(cache.doubtful("net")) == [("c1", "eth0")]
+    assert f"{key} is missing" in told[0]
+
+
 def test_L30_the_old_form_is_a_bare_result(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "net-c1-eth0").write_text(json.dumps(RESULT), encoding="utf-8")

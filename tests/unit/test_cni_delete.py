@@ -133,6 +133,20 @@ def test_L18_a_remembered_list_or_result_that_is_no_good_does_not_stop_DEL(bench
     assert len(cni.warnings) == 2 and "the present list is taken" in cni.warnings[0]
 
 
+def test_a_failure_that_cannot_be_noted_is_the_one_that_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    attachment = bench.added("a")
+    bench.plugins.write("a", DEL=[fails(100, "the plugin's own reason")])
+    cni = bench.cni()
+
+    def full(_entry: Entry) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cni.cache, "put", full)
+    with pytest.raises(PluginError, match="the plugin's own reason"):
+        cni.delete(attachment)
+    assert "No space left on device" in cni.warnings[0] and bench.cached() == ["net-c1-eth0"]
+
+
 def test_L30_DEL_works_on_the_old_form_of_the_cache(bench: Bench) -> None:
     bench.plugins.write("a")
     (bench.folder / "cache" / "results").mkdir(parents=True)
