@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import time
 
+from cni_plugins.spec import convert, versions
+from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.jsontext import dumps
 from cni_plugins.spec.record import record
 from minirt import files
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_plugins.spec.config import NetworkList
+    from minirt.cni import cache
     from minirt.cni.operations import Cni
     from minirt.containers import Containers
     from minirt.netadmin.spec import NetworkSpec
@@ -124,7 +127,7 @@ class Catalog:
             for item in container.attached:
                 found[item.network, container.id, item.ifname] = User(container.id, container.name, item)
         for entry in self._cni.cache.entries():
-            item = Attached(entry.network, entry.ifname, "", entry.config, {}, dict(entry.result))
+            item = Attached(entry.network, entry.ifname, "", entry.config, {}, _told(entry))
             user = User(entry.container_id, names.get(entry.container_id, entry.container_id), item)
             found.setdefault((entry.network, entry.container_id, entry.ifname), user)
         users: dict[str, list[User]] = {}
@@ -221,6 +224,14 @@ def _reached(networks: list[NetworkList]) -> dict[str, str]:
     """Which file is taken for a network that is asked for by name: lists before single plugins (see `discovery`)."""
     ordered = sorted(networks, key=lambda network: not network.source.endswith(_LIST))
     return {network.name: network.source for network in reversed(ordered)}
+
+
+def _told(entry: cache.Entry) -> dict[str, Any]:
+    """The remembered result in the shape of today, as `Attached` has it; empty for one that cannot be read."""
+    try:
+        return convert.encode(convert.decode(dict(entry.result), versions.ALL[0]), versions.NEWEST)
+    except CniError:
+        return {}
 
 
 def _file(error: ConfigError) -> str:

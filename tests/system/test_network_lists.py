@@ -77,6 +77,27 @@ def test_lists_are_shown_in_the_order_of_the_default_with_what_ails_them(minirt:
     assert minirt("network", "ls", "-q").stdout.split() == ["first", "second", "first", "single", "made"]
 
 
+@pytest.mark.parametrize(
+    ("result", "address"),
+    [
+        ({"cniVersion": "0.2.0", "ip4": {"ip": "10.9.0.7/24"}}, "10.9.0.7/24"),
+        ({"cniVersion": "1.0.0", "ips": 7}, ""),
+        ({"cniVersion": "1.0.0", "interfaces": ["eth0"]}, ""),
+    ],
+)
+def test_inspect_reads_results_of_every_version_and_bears_those_that_are_none(
+    minirt: Command, machine: Machine, result: dict[str, Any], address: str
+) -> None:
+    machine.leaves("directory /var/lib/cni/results", "file /var/lib/cni/results/*")
+    minirt.ok("network", "create", "blue")
+    entry = {"kind": "cniCacheV1", "networkName": "blue", "containerId": "c1", "ifName": "eth0", "result": result}
+    path = Path("/var/lib/cni/results/blue-c1-eth0")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(entry), encoding="utf-8")
+    (shown,) = json.loads(minirt.ok("network", "inspect", "blue"))
+    assert shown["Containers"]["c1"]["IPv4Address"] == address
+
+
 def test_inspect_tells_all_that_is_known_in_dockers_words(minirt: Command) -> None:
     line = ("--subnet", "10.9.0.0/24", "--ip-range", "10.9.0.64/26", "--label", "team=net", "-o", "mtu=1400", "blue")
     before = time.time()
