@@ -81,6 +81,9 @@ def read_file(path: str) -> bytes | None:
         return None
     try:
         return fdio.read(fd)
+    except OSError as error:
+        error.filename = path  # the kernel does not say whose descriptor it was
+        raise
     finally:
         os.close(fd)
 

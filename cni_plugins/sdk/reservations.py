@@ -109,7 +109,7 @@ class Store:
         self._trusted = False
         try:
             try:
-                fdio.write(fd, f"{owner.container_id}\r\n{owner.ifname}".encode())
+                _write(fd, f"{owner.container_id}\r\n{owner.ifname}", path)
                 boots.mark(fd, self._boot)
             finally:
                 os.close(fd)
@@ -172,11 +172,12 @@ class Store:
         return found
 
     def taken(self) -> Iterator[Address]:
-        """The addresses that have a file, by a look at the names alone."""
-        for name in os.listdir(self.folder):
-            address = _address(name)
-            if address is not None and str(address) == name:
-                yield address
+        """The addresses that have a file, by a look at the names alone; a folder of such a name reserves nothing."""
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                address = _address(entry.name)
+                if address is not None and str(address) == entry.name and not entry.is_dir():
+                    yield address
 
     def _learned(self) -> Index:
         """The index, once it is known to be right."""
@@ -191,21 +192,30 @@ class Store:
         try:
             return os.open(path, flags, 0o600)
         except FileExistsError:
-            if _owner(read_file(path)) is not None:
+            if os.path.isdir(path) or _owner(read_file(path)) is not None:
                 return -1
         os.unlink(path)  # torn
         return os.open(path, flags, 0o600)
 
     def _remember(self, address: Address, set_index: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        fd = os.open(self._path(f"last_reserved_ip.{set_index}"), flags, 0o600)
+        path = self._path(f"last_reserved_ip.{set_index}")
+        fd = os.open(path, flags, 0o600)
         try:
-            fdio.write(fd, str(address).encode())
+            _write(fd, str(address), path)
         finally:
             os.close(fd)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
+
+
+def _write(fd: int, text: str, path: str) -> None:
+    try:
+        fdio.write(fd, text.encode())
+    except OSError as error:
+        error.filename = path  # a full disk: which one is it?
+        raise
 
 
 def _owner(text: bytes | None) -> Owner | None:
