@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.nfnl import Nftables
     from cni_plugins.sdk.walls import Wall
 
-_FLUSHED = "somebody has flushed it; the next ADD of the network puts it back"
-
 TABLE = Table(
     "cni_firewall",
     (
@@ -75,12 +73,7 @@ def undoing(wall: Wall, nftables: Nftables) -> list[str]:
 
 
 def check(wall: Wall, nftables: Nftables) -> None:
-    wanted = _elements(_thing(wall))
-    for element, stored in zip(wanted, nftables.lookup(*wanted), strict=True):
-        if stored is None:
-            raise CniError(PLUGIN_SPECIFIC, f"nftables: inet {TABLE.name} {element} is missing", _FLUSHED)
-    if not TABLE.complete(nftables):
-        raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
+    TABLE.require(nftables, *_elements(_thing(wall)))
     if wall.policy == ISOLATED and wall.port:
         check_port(wall)
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.nfnl import Change
     from cni_plugins.spec.ip import Cidr
 
-_FLUSHED = "somebody has flushed it; the next ADD of the network puts it back"
-
 TABLE = Table(
     "cni_masquerade",
     (
@@ -136,12 +134,7 @@ def check(nftables: Nftables, network: str, container_id: str, ifname: str, subn
     missing = [str(cidr) for cidr in subnets if cidr not in recorded]
     if missing:
         raise CniError(PLUGIN_SPECIFIC, f"{owner} does not masquerade {', '.join(missing)}", "its record is missing")
-    elements = _SUBNETS.elements(subnets)
-    for element, stored in zip(elements, nftables.lookup(*elements), strict=True):
-        if stored is None or not stored.fits(element):
-            raise CniError(PLUGIN_SPECIFIC, f"nftables: inet {TABLE.name} {element} is missing", _FLUSHED)
-    if not TABLE.complete(nftables):
-        raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
+    TABLE.require(nftables, *_SUBNETS.elements(subnets))
 
 
 def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:

@@ -42,6 +42,32 @@ def alias_prefix(network: str) -> str:
     return f"cni {network} "
 
 
+def comment(network: str, container_id: str, ifname: str) -> str:
+    """What is written on an attachment's elements in nftables: "NETWORK CONTAINER IFNAME"; what is long is hashed."""
+    return f"{_short(network, 40)} {_short(container_id, 64)} {ifname}"
+
+
+def of_container(text: str, container_id: str) -> bool:
+    """Whether a comment is that of one of the container's attachments."""
+    return text.split(" ")[1:2] == [_short(container_id, 64)]
+
+
+def of_network(text: str, network: str) -> bool:
+    """Whether a comment is that of one of the network's attachments."""
+    return text.split(" ")[:1] == [_short(network, 40)]
+
+
+def holder(text: str) -> str:
+    """Whom a comment names, in words."""
+    words = text.split(" ")
+    return f"container {words[1]} (network {words[0]}, {words[2]})" if len(words) == 3 else repr(text)
+
+
+def _short(word: str, longest: int) -> str:
+    """nft refuses to read back a comment of more than 128 bytes."""
+    return word if len(word) <= longest else "#" + digest(word, size=16).hex()
+
+
 def derived_mac(*identity: str) -> str:
     """A hardware address of this machine's own that is the same whenever `identity` is (46 bits of a hash).
 

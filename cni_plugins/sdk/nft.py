@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cni_plugins.sdk.elements import Element
+
 
 @record
 class Chain:
@@ -74,6 +76,15 @@ class Table:
         if not problem:
             _commit_what_fits(nftables, list(restore()))
         return problem
+
+    def require(self, nftables: Nftables, *elements: Element, hint: str = "") -> None:
+        """That it has these elements and all of its rules. Raises CniError 100, with what is to be done about it."""
+        hint = hint or "somebody has flushed it; the next ADD of the network puts it back"
+        for element, stored in zip(elements, nftables.lookup(*elements), strict=True):
+            if stored is None or not stored.fits(element):
+                raise CniError(PLUGIN_SPECIFIC, f"nftables: {self.family} {self.name} {element} is missing", hint)
+        if not self.complete(nftables):
+            raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table {self.family} {self.name} are missing", hint)
 
     def complete(self, nftables: Nftables) -> bool:
         """Whether it has all of its rules (`nft flush table` takes them and leaves the sets)."""

@@ -23,9 +23,8 @@ The law of this file: it says what is to be in the kernel, and touches nothing. 
 
 from __future__ import annotations
 
-from cni_plugins.sdk import elements
+from cni_plugins.sdk import elements, naming
 from cni_plugins.sdk.elements import Element, Field
-from cni_plugins.sdk.naming import digest
 from cni_plugins.sdk.nft import Chain, Table
 from cni_plugins.sdk.records import Owner
 from cni_plugins.spec.config import View
@@ -176,8 +175,8 @@ class Publication:
 
     @property
     def comment(self) -> str:
-        """Whose the elements are: "NETWORK CONTAINER IFNAME", none of which can hold a space."""
-        return comment(self.network, self.container_id, self.ifname)
+        """Whose the elements are."""
+        return naming.comment(self.network, self.container_id, self.ifname)
 
     def pairs(self) -> list[tuple[Mapping, Target]]:
         return [(mapping, target) for mapping in self.mappings for target in self.targets if mapping.serves(target)]
@@ -228,31 +227,6 @@ class Publication:
 
     def _element(self, name: str, key: tuple[Field, ...], value: tuple[Field, ...] = (), jump: str = "") -> Element:
         return Element(TABLE.name, name, key, value, self.comment, False, jump)
-
-
-def comment(network: str, container_id: str, ifname: str) -> str:
-    return f"{_short(network, 40)} {_short(container_id, 64)} {ifname}"
-
-
-def of_container(text: str, container_id: str) -> bool:
-    """Whether a comment is that of one of the container's attachments."""
-    return text.split(" ")[1:2] == [_short(container_id, 64)]
-
-
-def of_network(text: str, network: str) -> bool:
-    """Whether a comment is that of one of the network's attachments."""
-    return text.split(" ")[:1] == [_short(network, 40)]
-
-
-def holder(text: str) -> str:
-    """Whom a comment names, in words."""
-    words = text.split(" ")
-    return f"container {words[1]} (network {words[0]}, {words[2]})" if len(words) == 3 else repr(text)
-
-
-def _short(word: str, longest: int) -> str:
-    """nft refuses to read back a comment of more than 128 bytes."""
-    return word if len(word) <= longest else "#" + digest(word, size=16).hex()
 
 
 # --- as JSON: the capability's own shape, and an attachment's record --------------------------------------------------

@@ -11,18 +11,10 @@ from __future__ import annotations
 import os
 
 from cni_plugins.sdk.main import warn
+from cni_plugins.sdk.naming import comment, holder, of_container
 from cni_plugins.sdk.nfnl import EBUSY, EEXIST, Change, Nftables, Refused
 from cni_plugins.sdk.nft import run_nft
-from cni_plugins.sdk.ports import (
-    TABLE,
-    Mapping,
-    Publication,
-    comment,
-    from_json,
-    holder,
-    of_container,
-    to_json,
-)
+from cni_plugins.sdk.ports import TABLE, Mapping, Publication, from_json, to_json
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
 from cni_plugins.sdk.shares import Shares
 from cni_plugins.sdk.subnets import Subnets
@@ -259,8 +251,9 @@ def check(nftables: Nftables, publication: Publication) -> None:
         if ours and not stored.fits(element):
             raise CniError(PLUGIN_SPECIFIC, f"nftables: inet {TABLE.name} has another value for {element}")
     rules = nftables.rules(TABLE.name) if publication.terms else []
-    if any(rules.count(terms.chain) < len(terms.rules) for terms in publication.terms) or not TABLE.complete(nftables):
+    if any(rules.count(terms.chain) < len(terms.rules) for terms in publication.terms):
         raise CniError(PLUGIN_SPECIFIC, f"nftables: rules of table inet {TABLE.name} are missing", _FLUSHED)
+    TABLE.require(nftables, hint=_FLUSHED)
 
 
 def publications(but: Publication) -> Iterator[Publication]:

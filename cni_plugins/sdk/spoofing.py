@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.sdk import elements, garbage
+from cni_plugins.sdk import elements, garbage, naming
 from cni_plugins.sdk.elements import Element
 from cni_plugins.sdk.main import do
 from cni_plugins.sdk.nfnl import Change
 from cni_plugins.sdk.nft import Chain, Table
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner
 from cni_plugins.spec.config import View
-from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.mac import mac_bytes
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step
@@ -74,7 +74,7 @@ class AddGuard(Step):
         return "; ".join([*table, *map(str, self._changes())])
 
     def _changes(self) -> list[Change]:
-        comment = f"{self.network} {self.container_id} {self.ifname}"[:120]
+        comment = naming.comment(self.network, self.container_id, self.ifname)
         return [Change("add", element) for element in guard(self.port, self.mac, comment)]
 
     def apply(self) -> None:
@@ -122,7 +122,7 @@ def _everybodys() -> list[Change]:
         records = AttachmentRecords("spoofing", network)
         for owner in records.owners():
             known = _recorded(records, owner)
-            comment = f"{network} {owner.container_id} {owner.ifname}"[:120]
+            comment = naming.comment(network, owner.container_id, owner.ifname)
             found += [Change("add", element) for element in (guard(*known, comment) if known else ())]
     return found
 
@@ -140,13 +140,8 @@ def _recorded(records: AttachmentRecords, owner: Owner) -> tuple[str, str] | Non
 
 def check(nftables: Nftables, port: str, mac: str) -> None:
     """Raises CniError when `port` may send from other addresses than `mac`, or not from it."""
-    wanted = guard(port, mac, "")
-    for element, stored in zip(wanted, nftables.lookup(*wanted), strict=True):
-        if stored is None:
-            hint = "somebody has flushed it, or changed the container's hardware address; DEL and ADD put it right"
-            raise CniError(PLUGIN_SPECIFIC, f"nftables: bridge {TABLE.name} {element} is missing", hint)
-    if not TABLE.complete(nftables):
-        raise CniError(PLUGIN_SPECIFIC, f"nftables: the rule of table bridge {TABLE.name} is missing")
+    hint = "somebody has flushed it, or changed the container's hardware address; DEL and ADD put it right"
+    TABLE.require(nftables, *guard(port, mac, ""), hint=hint)
 
 
 def collect(nftables: Nftables, network: str, valid: Collection[Owner]) -> None:

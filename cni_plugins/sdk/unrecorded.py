@@ -11,8 +11,9 @@ from __future__ import annotations
 from cni_plugins.sdk import elements, garbage
 from cni_plugins.sdk.elements import Element, Field
 from cni_plugins.sdk.main import do, warn
+from cni_plugins.sdk.naming import comment, of_network
 from cni_plugins.sdk.nfnl import Change, Nftables
-from cni_plugins.sdk.ports import TABLE, comment, of_network
+from cni_plugins.sdk.ports import TABLE
 from cni_plugins.sdk.publish import CHAINS, SINGLE, SUBNETS, Unpublish, forget_flows
 from cni_plugins.sdk.records import AttachmentRecords
 from cni_plugins.spec.ip import Address
