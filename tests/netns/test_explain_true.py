@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.machine import Machine
-from support.typed import accounted, differences, typed
+from support.typed import accounted, same
 
 pytestmark = pytest.mark.leaves("*")
 
@@ -98,6 +98,6 @@ CONFIGURATIONS: dict[str, tuple[list[dict[str, Any]], tuple[str, ...], dict[str,
 def test_what_is_told_of_add_and_of_del_does_the_same_when_it_is_typed(machine: Machine, name: str) -> None:
     plugins, setup, wishes = CONFIGURATIONS[name]
     told = accounted(machine, plugins, setup, **wishes)
-    assert differences(told.after_add, typed(told.added, setup)) == [], "\n".join(told.added)
+    assert same(told, told.added, told.after_add, setup) == [], "\n".join(told.added)
     both = [*told.added, *told.deleted]
-    assert differences(told.after_del, typed(both, setup)) == [], "\n".join(told.deleted)
+    assert same(told, both, told.after_del, setup) == [], "\n".join(told.deleted)

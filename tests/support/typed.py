@@ -10,6 +10,7 @@ random hardware addresses, and how far the kernel has come with what it does by 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,11 +37,16 @@ DROP = {"ifindex", "stats64", "stats", "link_index", "link_netnsid", "operstate"
         "gro_max_size", "gso_ipv4_max_size", "gro_ipv4_max_size", "inet6_addr_gen_mode", "key", "installed", "used",
         "drops", "overlimits", "requeues", "backlog", "last_used", "first_used", "root_port", "root_path_cost", "port"}
 
+def own(item):
+    # What the kernel makes by itself, sooner or later: link-local addresses, and routes to them.
+    return isinstance(item, dict) and str(item.get("dst", item.get("local", ""))).startswith(("fe80:", "ff00:"))
+
 def clean(value):
     if isinstance(value, dict):
         return {key: clean(item) for key, item in value.items() if key not in DROP}
     if isinstance(value, list):
-        return sorted((clean(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
+        kept = (clean(item) for item in value if not own(item))
+        return sorted(kept, key=lambda item: json.dumps(item, sort_keys=True))
     return value
 
 def show(inside, *argv):
@@ -86,6 +92,8 @@ for path in sorted(glob.glob("/run/netns/*")):
         found[name] = dict(place(["nsenter", "--net=" + path]))
 print(json.dumps(found))
 """
+
+_MAC = re.compile(r"\b(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\b")
 
 FRESH = """
 mount -t tmpfs none /run
@@ -145,6 +153,17 @@ def typed(commands: Sequence[str], setup: Sequence[str] = ()) -> Any:
     failed = [line for line in done.stderr.splitlines() if "conntrack" not in line]
     assert failed == [], "\n".join(failed)
     return json.loads(done.stdout)
+
+
+def same(told: Told, commands: Sequence[str], after: Any, setup: Sequence[str]) -> list[str]:
+    """What is not the same `after` the plugins and after the `commands`, when those are typed."""
+    known = {mac.lower() for mac in _MAC.findall("\n".join([*told.added, *setup]))}
+
+    def masked(found: Any) -> Any:
+        text = _MAC.sub(lambda mac: mac[0] if mac[0].lower() in known else "random", json.dumps(found))
+        return json.loads(text)
+
+    return differences(masked(after), masked(typed(commands, setup)))
 
 
 def differences(wanted: Any, found: Any, path: str = "") -> list[str]:
