@@ -9,7 +9,7 @@ import time
 from cni_plugins.spec.jsontext import dumps
 from minirt import log, report
 from minirt.cli import engine
-from minirt.cli.output import ago, need_root, show_error, table
+from minirt.cli.output import ago, each, need_root, show_error, table
 from minirt.cli.verb import MANY, VALUE, Argument, Option, Verb
 from minirt.errors import MinirtError, UsageError
 from minirt.spec import parse_number
@@ -111,6 +111,8 @@ def inspect(values: dict[str, Any]) -> int:
     containers = engine.look()
     documents = []
     code = 0
+    if values["namespaces"]:
+        return _namespaces(values["containers"])
     for reference in values["containers"]:
         try:
             documents.append(report.document(containers.find(reference)))
@@ -119,6 +121,21 @@ def inspect(values: dict[str, Any]) -> int:
             code = 1
     sys.stdout.write(dumps(documents) + "\n")
     return code
+
+
+def _namespaces(references: tuple[str, ...]) -> int:
+    """`inspect --namespaces`: for people, so a table and no JSON."""
+    from minirt.picture import spaces
+
+    shelf = engine.look()
+    everybody = shelf.all()
+
+    def show(reference: str) -> str:
+        record = shelf.find(reference)
+        title = spaces.title(record)
+        return f"{title}\n{table(spaces.HEAD, spaces.rows(record, everybody))}"
+
+    return each(references, show)
 
 
 PS = Verb(
@@ -149,6 +166,6 @@ INSPECT = Verb(
     "inspect",
     "Print all that is known of containers as a JSON list, with docker's field names and the CNI results.",
     inspect,
-    (),
+    (Option(("--namespaces",), "Compare the container's namespaces with the host's instead: a table."),),
     (Argument("containers", "CONTAINER...", many=True),),
 )

@@ -6,6 +6,7 @@ from minirt.cli import engine
 from minirt.cli.output import need_root
 from minirt.cli.verb import VALUE, Argument, Option, Verb
 from minirt.errors import UsageError
+from minirt.spec import parse_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,27 @@ def graph(values: dict[str, Any]) -> int:
     return 0
 
 
+def path(values: dict[str, Any]) -> int:
+    seconds = parse_number(values["seconds"], "number of seconds", 86400) if values["seconds"] else None
+    if seconds is not None and not values["counters"]:
+        raise UsageError("--seconds says how long to count", "--counters --seconds 10")
+    need_root("network path")
+    from minirt.picture import counters, ruleset, survey, telling
+
+    rules = ruleset.read()
+    picture = survey.take(engine.catalog(), engine.look().all(), "", rules)
+    walked = telling.walk(picture, rules, values["container"], values["destination"])
+    print(telling.tell(walked))
+    if values["counters"]:
+        print(flush=True)
+        counters.watch(walked, seconds, _say)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 GRAPH = Verb(
     "graph",
     "Draw what there is: the host's ways out, masquerade and published ports, bridges, veth pairs, and containers with "
@@ -33,4 +55,18 @@ GRAPH = Verb(
     graph,
     (Option(("--format",), "text, mermaid, dot, svg. [default: text]", VALUE, "FORMAT"),),
     (Argument("network", "[NETWORK]", required=False),),
+)
+PATH = Verb(
+    "path",
+    "Walk a packet from CONTAINER (or from host, this machine) to DESTINATION: every route, bridge port and rule of "
+    "nftables on its way, what is changed in it, and where it ends. DESTINATION is an address or another container, "
+    "with :PORT or :PORT/udp; without, it is a ping. Nothing is sent.",
+    path,
+    (
+        Option(
+            ("--counters",), "Then count the packets of this very flow at every hook, while they come, until ctrl-C."
+        ),
+        Option(("--seconds",), "Stop counting after so long.", VALUE, "SECONDS"),
+    ),
+    (Argument("container", "CONTAINER"), Argument("destination", "DESTINATION")),
 )

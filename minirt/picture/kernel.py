@@ -153,14 +153,14 @@ class Eye:
         """The MAC that the kernel has learnt for `address` behind `link`; empty when it has not."""
         family = _FAMILY[6 if ":" in address else 4]
         for item in self._netlink.get_neighbours(family=family, ifindex=link):
-            if item.get("dst") == address and item.get("lladdr"):
-                return str(item["lladdr"])
+            if item.get("NDA_DST") == address and item.get("NDA_LLADDR"):
+                return str(item.get("NDA_LLADDR"))
         return ""
 
     def port_of(self, bridge: int, mac: str) -> int:
         """The port behind which the bridge has learnt `mac`; 0 when it has not: such a frame goes to every port."""
         for item in self._netlink.fdb("dump"):
-            if item.get("master") == bridge and item.get("lladdr") == mac:
+            if item.get("NDA_MASTER") == bridge and item.get("NDA_LLADDR") == mac:
                 return int(item["ifindex"])
         return 0
 

@@ -29,6 +29,7 @@ class Packet:
     leaving: str = ""
     local: bool = False
     dnat: bool = False
+    mark: int = 0
 
     def __str__(self) -> str:
         if not self.port:
@@ -127,7 +128,7 @@ class Look:
                     "oif": packet.leaving,
                     "iifname": packet.arriving,
                     "oifname": packet.leaving,
-                    "mark": 0,
+                    "mark": packet.mark,
                 }.get(key, _UNKNOWN)
             case {"ct": {"key": "state"}}:
                 return {"new"}

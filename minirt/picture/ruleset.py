@@ -22,11 +22,14 @@ from minirt.picture.model import Port
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 _HANDLE = re.compile(r"^(.*?)\s*# handle (\d+)$")
 _DNAT = re.compile(r"dnat (?:ip6? )?to \[?([0-9a-fA-F.:]+?)\]?(?::(\d+))?$")
+_SNAT = re.compile(r"snat (?:ip6? )?to \[?([0-9a-fA-F.:]+?)\]?$")
+_MARK = re.compile(r"meta mark set (?:meta )?mark (?:or|\|) (0x[0-9a-f]+)")
+_TRIES = 20
 _FINAL = ("accept", "drop", "reject", "return")
 _NAT = ("masquerade", "snat", "dnat", "redirect")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """One rule. `text` is nft's own, `packets` what its counter shows, -1 where it has none."""
 
@@ -153,6 +156,8 @@ class Ruleset:
 
     def _act(self, rule: Rule, passage: Passage, look: matching.Look, certain: bool, element: str) -> tuple[str, str]:
         """What a rule whose matches hold does."""
+        if certain and (found := _MARK.search(rule.text)):
+            passage.packet = replace(passage.packet, mark=passage.packet.mark | int(found[1], 16))
         for part in rule.parts:
             ((name, body),) = part.items()
             if name == "vmap":
@@ -202,6 +207,12 @@ def _translation(rule: Rule, body: Any, look: matching.Look) -> tuple[str, int] 
     return (found[1], int(found[2] or 0)) if found else None
 
 
+def given_source(rule: Rule) -> str:
+    """The address that a snat names; empty for a masquerade."""
+    found = _SNAT.search(rule.text)
+    return found[1] if found else ""
+
+
 def _chain(body: dict[str, Any]) -> Chain:
     priority = body.get("prio", 0)
     number = priority if isinstance(priority, int) else _PRIORITIES.get(str(priority), 0)
@@ -226,11 +237,22 @@ def _lines(text: str) -> dict[tuple[str, str, int], str]:
 def read() -> Ruleset:
     """The rules of the namespace that this process is in."""
     try:
-        document, text = _nft("-j", "list", "ruleset"), _nft("-a", "list", "ruleset")
+        items, text = objects("list", "ruleset"), _nft("-a", "list", "ruleset")
     except (OSError, subprocess.SubprocessError) as error:
         return Ruleset([], "", f"the rules of nftables cannot be read: {error}")
-    items = [item for item in json.loads(document)["nftables"] if "metainfo" not in item]
     return Ruleset(items, text)
+
+
+def objects(*words: str) -> list[dict[str, Any]]:
+    """What nft lists, as the objects of its JSON. When rules change while it reads, it begins anew and prints both:
+    then it is asked again. Raises OSError, subprocess.SubprocessError."""
+    for _ in range(_TRIES):
+        document = _nft("-j", *words)
+        try:
+            return [item for item in json.loads(document)["nftables"] if "metainfo" not in item]
+        except json.JSONDecodeError:
+            continue
+    raise subprocess.SubprocessError("they change faster than nft can read them")
 
 
 def _nft(*words: str) -> str:

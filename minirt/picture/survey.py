@@ -28,14 +28,14 @@ _ALONE = ("dummy", "tun", "tap", "bridge", "ifb")
 _ON_TOP = ("macvlan", "ipvlan", "vlan", "macvtap", "ipvtap")
 
 
-def take(catalog: Catalog, records: Sequence[Record], network: str = "") -> Picture:
+def take(catalog: Catalog, records: Sequence[Record], network: str = "", rules: Ruleset | None = None) -> Picture:
     """The picture of one network, or of all. Raises NotFound when there is no such network."""
     users = catalog.users()
     if network and network not in users:
         catalog.find(network)  # says what there is
     with Eye() as eye:
         host = eye.space()
-    rules = ruleset.read()
+    rules = rules or ruleset.read()
     wanted = [user for name, group in users.items() if network in ("", name) for user in group]
     containers = tuple(_containers(wanted, records, host, rules, network))
     bridges = tuple(link for link in host.links if link.kind == "bridge" and _drawn(link, containers, catalog, network))
@@ -43,20 +43,14 @@ def take(catalog: Catalog, records: Sequence[Record], network: str = "") -> Pict
     return Picture(os.uname().nodename, host, containers, bridges, network, (*notes, *_guests(records)))
 
 
-def one(catalog: Catalog, records: Sequence[Record], reference: str) -> tuple[Space, Container, Ruleset]:
-    """The host, and the container called so (an id, or its beginning, serves). Raises NotFound."""
-    with Eye() as eye:
-        host = eye.space()
-    rules = ruleset.read()
-    users = [user for group in catalog.users().values() for user in group]
-    found = list(_containers(users, records, host, rules, ""))
-    exact = [container for container in found if reference in (container.name, container.id)]
-    begun = [container for container in found if reference and container.id.startswith(reference)]
+def one(containers: Sequence[Container], reference: str) -> Container:
+    """The container called so; an id, or its beginning, serves. Raises NotFound."""
+    exact = [container for container in containers if reference in (container.name, container.id)]
+    begun = [container for container in containers if reference and container.id.startswith(reference)]
     if not exact and len(begun) != 1:
-        raise NotFound(
-            f"no container {reference!r} with a network namespace of its own", "'minirt ps' lists those that run"
-        )
-    return host, (exact or begun)[0], rules
+        hint = "'minirt ps' lists those that run; 'host' is this machine itself"
+        raise NotFound(f"no container {reference!r} with a network namespace of its own", hint)
+    return (exact or begun)[0]
 
 
 def _guests(records: Sequence[Record]) -> Iterator[str]:
