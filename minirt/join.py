@@ -57,7 +57,9 @@ def execute(
         import minirt.tty  # noqa: F401  # nothing can be imported in the container
     streams = (stdin, stdout, stderr)
     group = cgroup.open()
-    beside = account.beside() if account is not None else None
+    beside = None
+    if account is not None:
+        beside = account.beside("the process", f"nsenter --target {_process(pidfd)} --pid")
 
     def prepare(channel: Channel) -> None:
         plan = Plan(beside.tell if beside is not None else None)

@@ -168,7 +168,7 @@ class Mount(KernelStep):
 
     def describe(self) -> str:
         options = f" -o {','.join(self.options)}" if self.options else ""
-        return f"mount -t {self.kind}{options} {self.kind} {outside(self.target)}"
+        return f"mount -t {self.kind} --mkdir{options} {self.kind} {outside(self.target)}"
 
     def change(self) -> None:
         flags = sum(_FLAGS.get(option, 0) for option in self.options)
@@ -245,7 +245,8 @@ class ReadOnly(KernelStep):
     target: str
 
     def describe(self) -> str:
-        return f"mount -o bind,ro {outside(self.target)} {outside(self.target)}"
+        kept = "nosuid,nodev,noexec"  # of the file systems that such places are on; mount(8) would drop it
+        return f"mount -o bind,ro,{kept} {outside(self.target)} {outside(self.target)}"
 
     def change(self) -> None:
         place = own(self.target)

@@ -90,7 +90,7 @@ class Sandbox:
         # An interrupt between a child's birth and the name it gets here would leave it running with nobody to end it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
-            beside = self._account.beside() if self._account is not None else None
+            beside = self._account.beside("process 1", "unshare --pid --fork") if self._account is not None else None
             telling: dict[str, Any] = {} if beside is None else {"watch": beside.tell, "keep": (beside.fd,)}
             asked = self._init(group, streams.size)
             child = init.launch(asked, streams.stdin, streams.stdout, streams.stderr, **telling)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 _CALLS = "CNI_COMMAND="  # in the description of a step that is a call
-RUNTIME, FIRST = "runtime", "process 1"
+RUNTIME = "runtime"
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
 
@@ -93,9 +93,9 @@ class Account:
         kind = UNDO if isinstance(step, Undoing) else COMMAND
         self._command(kind, RUNTIME, step.describe(), 0)
 
-    def beside(self) -> Beside:
-        """The ear for what process 1 tells."""
-        return Beside(self.stops, lambda text: self._command(COMMAND, FIRST, text, 0))
+    def beside(self, who: str, birth: str) -> Beside:
+        """The ear for what a process of the container tells; `birth` is the command that it is born by."""
+        return Beside(self.stops, birth, lambda text: self._command(COMMAND, who, text, 0))
 
     def _command(self, kind: str, who: str, text: str, level: int) -> None:
         for line in commands(text):

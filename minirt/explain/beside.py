@@ -22,8 +22,9 @@ _LONGEST = 1 << 16
 class Beside:
     """Both ends: `tell` is for the child, `listen` for its parent."""
 
-    def __init__(self, stops: bool, hear: Callable[[str], None]) -> None:
+    def __init__(self, stops: bool, birth: str, hear: Callable[[str], None]) -> None:
         self._stops = stops
+        self._birth = birth
         self._hear = hear
         self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.fd = self._theirs.fileno()
@@ -44,6 +45,7 @@ class Beside:
         """Hear all that is told until `ready`, a descriptor of the child's, has news of the end; then hang up."""
         self._theirs.close()
         self._ours.setblocking(False)
+        self._hear(self._birth)
         while True:
             done = ready in select.select((self._ours.fileno(), ready), (), ())[0]
             self._take()

@@ -34,7 +34,7 @@ def test_a_directory_is_bound_and_the_host_is_overlaid() -> None:
     stage, overlay = described(built())[1:3]
     assert stage == "mkdir -p STAGE && mount -t tmpfs tmpfs STAGE && mkdir ROOT STAGE/upper-root STAGE/work-root"
     assert overlay == (
-        "mount -t overlay -o nodev,lowerdir=/,upperdir=STAGE/upper-root,workdir=STAGE/work-root overlay ROOT"
+        "mount -t overlay --mkdir -o nodev,lowerdir=/,upperdir=STAGE/upper-root,workdir=STAGE/work-root overlay ROOT"
     )
 
 
@@ -46,15 +46,15 @@ def test_only_the_host_gets_a_fresh_run_and_tmp() -> None:
 def test_the_commands_are_those_a_person_would_type() -> None:
     told = described(built(Rootfs("/srv/box", True, (Volume("/a", "/b", ("ro", "rslave")),))))
     for command in (
-        "mount -t proc -o nosuid,nodev,noexec proc ROOT/proc",
-        "mount -t sysfs -o ro,nosuid,nodev,noexec sysfs ROOT/sys",
+        "mount -t proc --mkdir -o nosuid,nodev,noexec proc ROOT/proc",
+        "mount -t sysfs --mkdir -o ro,nosuid,nodev,noexec sysfs ROOT/sys",
         "touch ROOT/dev/null && mount -o bind,ro /dev/null ROOT/dev/null",
         "ln -s /proc/self/fd ROOT/dev/fd",
-        "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts ROOT/dev/pts",
+        "mount -t devpts --mkdir -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts ROOT/dev/pts",
         "mount -o rbind,nodev,ro --make-rslave /a ROOT/b",
-        "mount -t tmpfs -o ro tmpfs ROOT/sys/firmware",
+        "mount -t tmpfs --mkdir -o ro tmpfs ROOT/sys/firmware",
         "mount -o bind,ro /dev/null ROOT/proc/kcore",
-        "mount -o bind,ro ROOT/proc/sys ROOT/proc/sys",
+        "mount -o bind,ro,nosuid,nodev,noexec ROOT/proc/sys ROOT/proc/sys",
         "mount -o remount,bind,ro ROOT",
     ):
         assert command in told
@@ -124,10 +124,10 @@ def test_an_option_that_is_not_there_is_refused_with_those_that_are(option: str)
 
 def test_the_view_of_control_groups_is_read_only() -> None:
     told = described(built(group=cgroup.Legacy("box", ("pids",))))
-    assert "mount -t cgroup -o ro,nosuid,nodev,noexec,pids cgroup ROOT/sys/fs/cgroup/pids" in told
+    assert "mount -t cgroup --mkdir -o ro,nosuid,nodev,noexec,pids cgroup ROOT/sys/fs/cgroup/pids" in told
     assert "mount -o remount,bind,ro ROOT/sys/fs/cgroup" in told
     told = described(built(group=cgroup.Unified("box")))
-    assert "mount -t cgroup2 -o ro,nosuid,nodev,noexec cgroup2 ROOT/sys/fs/cgroup" in told
+    assert "mount -t cgroup2 --mkdir -o ro,nosuid,nodev,noexec cgroup2 ROOT/sys/fs/cgroup" in told
     assert not [step for step in built() if isinstance(step, Freeze)]
 
 
