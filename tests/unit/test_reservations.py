@@ -111,27 +111,6 @@ def test_a_torn_file_reserves_nothing(store: Store, text: bytes) -> None:
         assert torn.read_bytes() == b"a\r\neth0"
 
 
-def test_a_folder_of_an_addresss_name_is_nobodys_and_keeps_the_address_from_being_given(store: Store) -> None:
-    reserve(store, 9, B)
-    Path(store.folder, "10.1.0.2").mkdir()
-    shutil.rmtree(store._index_root, ignore_errors=True)
-    with store:
-        assert store.addresses(B) == [ip(9)]
-        assert not store.reserve(ip(2), A, 0)
-        assert store.reserve(ip(3), A, 0)
-        store.keep([A])
-        assert [address for address, _ in store.reservations()] == [ip(3)]
-
-
-def test_a_full_disk_is_told_with_the_files_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_fd: int, _data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("cni_plugins.sdk.reservations.fdio.write", full)
-    with store, pytest.raises(OSError, match=r"No space left on device: '.*/10\.1\.0\.2'"):
-        store.reserve(ip(2), A, 0)
-
-
 def test_a_torn_file_that_appears_behind_the_index_gives_way_too(store: Store) -> None:
     reserve(store, 9, B)
     with store:

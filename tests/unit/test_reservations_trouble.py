@@ -1,0 +1,44 @@
+"""The store of reservations in trouble: what lies there that is none, and a disk that is full."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cni_plugins.sdk.records import Owner
+from cni_plugins.sdk.reservations import Store
+from cni_plugins.spec.ip import parse_address
+
+A, B = Owner("a", "eth0"), Owner("b", "eth0")
+TWO, THREE, NINE = map(parse_address, ("10.1.0.2", "10.1.0.3", "10.1.0.9"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store("net", str(tmp_path / "data"), str(tmp_path / "index"))
+
+
+def test_a_folder_of_an_addresss_name_is_nobodys_and_keeps_the_address_from_being_given(
+    store: Store, tmp_path: Path
+) -> None:
+    with store:
+        assert store.reserve(NINE, B, 0)
+    Path(store.folder, "10.1.0.2").mkdir()
+    shutil.rmtree(tmp_path / "index")
+    with store:
+        assert store.addresses(B) == [NINE]
+        assert not store.reserve(TWO, A, 0)
+        assert store.reserve(THREE, A, 0)
+        store.keep([A])
+        assert [address for address, _ in store.reservations()] == [THREE]
+
+
+def test_a_full_disk_is_told_with_the_files_path(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_fd: int, _data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cni_plugins.sdk.reservations.fdio.write", full)
+    with store, pytest.raises(OSError, match=r"No space left on device: '.*/10\.1\.0\.2'"):
+        store.reserve(TWO, A, 0)
