@@ -60,8 +60,7 @@ def replay(values: dict[str, Any]) -> int:
 TRACE = Verb(
     "trace",
     "Show a recorded trace: every call of a plugin, what it was given, what it did, what it answered, how long it "
-    "took, and which plugin called which. Calls of an IPAM plugin and what a plugin changed are known of bundled "
-    "plugins; others do not tell.",
+    "took, and which plugin called which. What a plugin changed is known of the bundled ones; others do not tell.",
     trace,
     (
         Option(("--format",), "tree, json (a line a call), mermaid, svg. [default: tree]", VALUE, "FORMAT"),

@@ -103,7 +103,7 @@ def make(
 
     def run() -> Outcome:
         try:
-            return _run(inside.call, executor, patience, (*keep_fds, inside.fd), inside.ear)
+            return _run(inside.given, executor, patience, (*keep_fds, inside.fd), inside.ear)
         finally:
             inside.close()
 

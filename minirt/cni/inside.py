@@ -11,7 +11,8 @@ who watches, in the order in which things happened:
     Answered bridge
 
 With `stop` a plugin waits before each step until the watcher has returned: whoever watches decides when it goes on.
-Foreign plugins do not know of the socket. The law of this file: it is imported only when somebody listens.
+Foreign plugins do not know of the socket; of the delegates that they call a stand-in tells (see `standin`). The law of
+this file: it is imported only when somebody listens.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from time import monotonic
 from cni_plugins.spec.jsontext import JsonError, loads
 from cni_plugins.spec.names import STEPS_FD
 from cni_plugins.spec.record import record, replace
+from minirt.cni import standin
 from minirt.cni.call import Answered, Calling
 
 TYPE_CHECKING = False
@@ -56,6 +58,7 @@ class Inside:
         self._ours.setblocking(False)
         number = f"{self._theirs.fileno()}{':step' if stop else ''}"
         self.call = replace(call, env={**call.env, STEPS_FD: number})
+        self.given = replace(self.call, env=standin.environment(self.call))
         self.fd = self._theirs.fileno()
         self.ear = (self._ours.fileno(), self.hear)
 
@@ -83,7 +86,8 @@ class Inside:
                     self._give_leave()
             case {"plugin": str(plugin), "call": str(name), "command": str(command), "path": str(path), "env": dict()}:
                 env = {**self.call.env, **told["env"]}
-                calling = Calling(command, self.call.network, name, path, env, self.call.config, plugin)
+                by = plugin or self.call.plugin
+                calling = Calling(command, self.call.network, name, path, env, self.call.config, by)
                 self._delegates[name] = calling, monotonic()
                 self._watch(calling)
             case {"answered": str(name), "exit": int(code), "stdout": str(out), "stderr": str(err)}:

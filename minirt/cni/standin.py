@@ -1,0 +1,136 @@
+"""A program that stands where a foreign plugin looks for its delegate, tells the runtime of the call, and passes it on.
+
+A plugin calls its delegate by searching CNI_PATH. Of ours we know when, because they tell; of others' we know when the
+first folder of CNI_PATH has a program of the delegate's name that tells in their place (see `cni_plugins.sdk.narration`
+for the messages), and then runs the one that is found in the other folders: with the same environment, but for
+CNI_PATH, with the same standard input, and with its output, exit code or signal for its own.
+
+    minirt ──▶ bridge (anybody's) ──▶ host-local, the stand-in ──▶ host-local
+       ▲                                   │
+       └──────────── CNI_STEPS_FD ─────────┘
+
+It is used only while somebody listens. The programs are a few lines each, written beside the bundled plugins when they
+are first needed; where that cannot be, the call goes unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cni_plugins.spec.names import STEPS_FD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any, NoReturn
+
+    from minirt.cni.call import Calling
+
+_FOLDER = "delegates"  # beside that of the bundled plugins
+_DELEGATING = ("ipam", "delegate")  # keys under which a plugin finds the type that it calls
+_LONGEST = 1 << 16  # characters of an answer that are told
+
+
+def environment(call: Calling) -> Mapping[str, str]:
+    """What a foreign plugin is given, so that its calls are seen: `call.env` with the stand-ins first in CNI_PATH."""
+    from minirt.cni import executor
+
+    folders = call.env.get("CNI_PATH", "").split(":")
+    types = () if executor.is_ours(call.path) else _types(call.config)
+    delegates = [name for name in types if any(os.access(f"{folder}/{name}", os.X_OK) for folder in folders if folder)]
+    if not delegates:
+        return call.env
+    folder = os.path.join(os.path.dirname(executor.bundled()), _FOLDER)
+    try:
+        for name in delegates:
+            _write(f"{folder}/{name}")
+    except (OSError, ValueError):
+        return call.env
+    return {**call.env, "CNI_PATH": f"{folder}:{call.env.get('CNI_PATH', '')}"}
+
+
+def _types(config: Mapping[str, Any]) -> Iterator[str]:
+    for key in _DELEGATING:
+        inner = config.get(key)
+        name = inner.get("type") if isinstance(inner, dict) else None
+        if isinstance(name, str) and name:
+            yield os.path.basename(name)
+
+
+def _write(path: str) -> None:
+    """Raises OSError."""
+    from minirt import files
+
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    lines = (f"#!{os.path.realpath(sys.executable)} -IS", "import sys", f"sys.path.append({here!r})")
+    text = "\n".join((*lines, "from minirt.cni.standin import main", "main()", "")).encode()
+    if os.path.exists(path) and files.read(path) == text:
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    files.write(path, text, 0o755)
+
+
+# --- the stand-in itself ----------------------------------------------------------------------------------------------
+
+
+def main() -> NoReturn:
+    """Be the delegate."""
+    ours, name = os.path.split(os.path.abspath(sys.argv[0]))
+    folders = [folder for folder in os.environ.get("CNI_PATH", "").split(":") if folder]
+    others = [folder for folder in folders if os.path.abspath(folder) != ours]
+    path = next((path for folder in others if os.access(path := os.path.join(folder, name), os.X_OK)), "")
+    if not path:
+        from cni_plugins.spec.jsontext import dumps
+
+        print(dumps({"code": 999, "msg": f"plugin {name!r} not found in {':'.join(others) or 'CNI_PATH'}"}))
+        sys.exit(1)
+    env = {**os.environ, "CNI_PATH": ":".join(others)}
+    _run(name, path, env)
+
+
+def _run(name: str, path: str, env: dict[str, str]) -> NoReturn:
+    command = env.get("CNI_COMMAND", "")
+    told = {key: text for key, text in env.items() if key.startswith("CNI_")}
+    _tell({"call": name, "command": command, "path": path, "env": told})
+    outputs = [os.memfd_create(stream) for stream in ("stdout", "stderr")]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(outputs, 1)]
+    pid = os.posix_spawn(path, [path], env, file_actions=actions)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    said = [_whole(fd) for fd in outputs]
+    texts = [text.decode(errors="backslashreplace")[:_LONGEST] for text in said]
+    _tell({"answered": name, "command": command, "exit": status, "stdout": texts[0], "stderr": texts[1]})
+    for number, text in enumerate(said, 1):
+        while text:
+            text = text[os.write(number, text) :]
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def _whole(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _tell(what: dict[str, Any]) -> None:
+    """Whose delegate it is, the runtime knows."""
+    import _socket
+
+    from cni_plugins.spec.jsontext import dumps
+
+    number = os.environ.get(STEPS_FD, "").partition(":")[0]
+    if not number.isdigit():
+        return
+    try:
+        channel = _socket.socket(fileno=int(number))
+    except OSError:
+        return  # the plugin closes what it does not know
+    try:
+        if (channel.family, channel.type) == (_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+            channel.send(dumps({"plugin": "", "verb": "", **what}, indent=0).encode(errors="replace"))
+    except OSError:
+        pass
+    finally:
+        channel.detach()
