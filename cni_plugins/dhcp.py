@@ -86,6 +86,7 @@ def _requested(ipam: View) -> tuple[int, ...]:
     """The defaults, unless `skipDefault` is said somewhere, and what the list names."""
     named, skip = [], False
     for item in ipam.views("request"):
+        keys.refuse_slips(item, ("option", "skipDefault"))
         skip = skip or item.boolean("skipDefault")
         if item.has("option") or not item.has("skipDefault"):
             named.append(_number(item))
@@ -97,6 +98,7 @@ def _provided(ipam: View, args: Mapping[str, str]) -> dict[int, bytes]:
     """Values as they stand, those of `fromArg` out of CNI_ARGS, where they are named there."""
     found: dict[int, bytes] = {}
     for item in ipam.views("provide"):
+        keys.refuse_slips(item, ("option", "value", "fromArg"))
         code = _number(item)
         if code in _OURS:
             raise item.wrong("option", "an option that is not the protocol's own")

@@ -22,7 +22,7 @@ from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.ip import Cidr, parse_address, parse_cidr
 from cni_plugins.spec.record import record
-from cni_plugins.spec.result import Dns, Ip, Result, route_from_json
+from cni_plugins.spec.result import Dns, Ip, Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _config(request: Request) -> Config:
     refuse_overlaps(sets)
     requested = tuple(dict.fromkeys(_requested(request)))
     _refuse_unfit(requested, sets)
-    routes = tuple(route_from_json(view) for view in ipam.views("routes"))
+    routes = keys.routes(ipam)
     return Config(sets, requested, routes, _dns(ipam), _store(request))
 
 

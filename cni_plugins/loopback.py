@@ -70,4 +70,11 @@ def check(request: Request) -> None:
             raise CniError(INTERNAL, f"lo is down in {request.netns}", f"{raised(namespace).describe()} raises it")
 
 
-PLUGIN = Plugin("loopback", add=add, delete=delete, check=check)
+def status(request: Request) -> None:
+    """Every kernel has one; what could be wrong is the configuration."""
+    from cni_plugins.sdk.keys import refuse_near_misses  # for this verb alone
+
+    refuse_near_misses(request.conf, ())
+
+
+PLUGIN = Plugin("loopback", add=add, delete=delete, check=check, status=status)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from cni_plugins.sdk import publish
 from cni_plugins.sdk.garbage import valid_attachments
-from cni_plugins.sdk.keys import refuse_near_misses
+from cni_plugins.sdk.keys import refuse_near_misses, refuse_slips
 from cni_plugins.sdk.main import Plugin, do, new_plan, warn
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
@@ -69,6 +69,7 @@ def configure(conf: View) -> Config:
     snat = _snat(conf)
     mappings: dict[tuple[str, int, Address | None], Mapping] = {}
     for view in conf.view("runtimeConfig").views("portMappings"):
+        refuse_slips(view, ("hostPort", "containerPort", "protocol", "hostIP"))
         mapping = read_mapping(view)
         key = (mapping.protocol, mapping.host_port, mapping.host_ip)
         if mappings.setdefault(key, mapping) != mapping:

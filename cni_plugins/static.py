@@ -17,7 +17,7 @@ from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.ip import parse_address, parse_cidr
 from cni_plugins.spec.record import replace
-from cni_plugins.spec.result import Ip, Result, dns_from_json, ip_from_json, route_from_json
+from cni_plugins.spec.result import Ip, Result, dns_from_json, ip_from_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cni_plugins.spec.config import View
     from cni_plugins.spec.ip import Address
 
+ADDRESS = ("address", "gateway")
 KEYS = ("type", "addresses", "routes", "dns")
 DIFFERENT = PLUGIN_SPECIFIC  # CHECK: the result has not what the configuration says
 
@@ -42,9 +43,7 @@ def configure(request: Request) -> Result:
     if not versions.at_least(request.version, "0.3.0") and len(set(families)) < len(families):
         text = f"CNI version {request.version} does not support more than 1 address per family"
         raise CniError(INVALID_CONFIG, text)
-    return Result(
-        ips=tuple(ips), routes=tuple(map(route_from_json, view.views("routes"))), dns=dns_from_json(view.view("dns"))
-    )
+    return Result(ips=tuple(ips), routes=keys.routes(view), dns=dns_from_json(view.view("dns")))
 
 
 def _asked_for(request: Request) -> list[Ip]:
@@ -57,7 +56,10 @@ def _asked_for(request: Request) -> list[Ip]:
 
 def _configured(request: Request, view: View) -> list[Ip]:
     """The configuration's own addresses and those of CNI_ARGS, which are asked for in words of one variable."""
-    ips = list(map(ip_from_json, view.views("addresses")))
+    ips = []
+    for item in view.views("addresses"):
+        keys.refuse_slips(item, ADDRESS)
+        ips.append(ip_from_json(item))
     ips += [_ip(text, "IP in CNI_ARGS") for text in _words(request.args.get("IP", ""))]
     gateways = tuple(map(_gateway, _words(request.args.get("GATEWAY", ""))))
     return [_with_one_of(gateways, ip) for ip in ips]

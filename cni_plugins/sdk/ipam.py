@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.sdk import fdio
+from cni_plugins.sdk import fdio, keys
 from cni_plugins.sdk.executor import ExecutorError, Fork, Spawn, find
 from cni_plugins.sdk.main import Request
 from cni_plugins.spec import convert
@@ -45,17 +45,31 @@ if TYPE_CHECKING:
     from cni_plugins.spec.steps import Plan
 
 _NEED_THE_LINK = ("dhcp",)
+_THEIRS = ("ranges", "subnet", "rangeStart", "rangeEnd", "gateway", "addresses", "routes", "resolvConf", "dataDir")
 
 
 def wanted(request: Request) -> bool:
     """Whether the configuration names an IPAM plugin; without one a network is layer 2 only.
 
-    Raises CniError 7 for one that would delegate to itself, and so on without end.
+    Raises CniError 7 for one that would delegate to itself, and so on without end, and for an `ipam` that has what an
+    IPAM plugin reads but does not say which.
     """
     if _itself(request):
         hint = "expected a plugin that manages addresses: host-local, static or dhcp"
         raise CniError(INVALID_CONFIG, f"ipam.type: {_type(request)!r} is the plugin that asks", hint)
-    return bool(_type(request))
+    if _type(request):
+        return True
+    if request.command != "DEL":  # which must do without
+        _refuse_nameless(request.conf.view("ipam"))
+    return False
+
+
+def _refuse_nameless(ipam: View) -> None:
+    keys.refuse_slips(ipam, ("type",))
+    stated = [key for key in _THEIRS if ipam.has(key)]
+    if stated:
+        hint = f"which plugin is to read {', '.join(stated)}? Without any, leave ipam out"
+        raise CniError(INVALID_CONFIG, "ipam.type: missing", hint)
 
 
 def delegate(request: Request, command: str = "") -> None:

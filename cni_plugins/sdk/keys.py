@@ -10,7 +10,7 @@ from cni_plugins.spec.errors import INVALID_CONFIG, UNSUPPORTED_FIELD, CniError
 from cni_plugins.spec.jsontext import dumps
 from cni_plugins.spec.mac import unicast_mac
 from cni_plugins.spec.record import replace
-from cni_plugins.spec.result import dns_from_json
+from cni_plugins.spec.result import dns_from_json, route_from_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from cni_plugins.sdk.main import Request
     from cni_plugins.spec.config import View
-    from cni_plugins.spec.result import Dns
+    from cni_plugins.spec.result import Dns, Route
 
 # The keys that any plugin may be given.
 EVERYBODYS = ("cniVersion", "name", "type", "args", "capabilities", "ipam", "dns", "prevResult", "runtimeConfig")
+_DNS = ("nameservers", "domain", "search", "options")
+_ROUTE = ("dst", "gw", "mtu", "advmss", "priority", "table", "scope")
+_ELSEWHERE = {"gateway": "gw", "metric": "priority"}  # what a route's keys are called by others
 _SHORTEST = 4  # shorter words are a letter away from too many others
 
 
@@ -42,14 +45,22 @@ def refuse_near_misses(conf: View, known: Iterable[str]) -> None:
     object, in a plugin that takes none.
     """
     conf.view("runtimeConfig")
-    words = {key.casefold(): key for key in (*EVERYBODYS, *known)}
-    for key in conf.document:
+    refuse_slips(conf, (*EVERYBODYS, *known))
+    refuse_slips(conf.view("dns"), _DNS)
+
+
+def refuse_slips(view: View, known: Iterable[str]) -> None:
+    """The same for an object that has the keys of `known`, and none of everybody's."""
+    words = {key.casefold(): key for key in known}
+    for key in view.document:
         word = key.casefold()
-        if word in words or len(word) < _SHORTEST:
-            continue
-        near = next((words[other] for other in words if _slip(word, other)), "")
+        near = "" if word in words else next((words[other] for other in words if _near(word, other)), "")
         if near:
-            raise CniError(INVALID_CONFIG, f"{conf.where(key)}: unknown key", f"did you mean {near}?")
+            raise CniError(INVALID_CONFIG, f"{view.where(key)}: unknown key", f"did you mean {near}?")
+
+
+def _near(word: str, meant: str) -> bool:
+    return (len(word) >= _SHORTEST or (len(word), len(meant)) == (3, 4)) and _slip(word, meant)
 
 
 def _slip(word: str, meant: str) -> bool:
@@ -60,6 +71,18 @@ def _slip(word: str, meant: str) -> bool:
     while word and word[-1:] == meant[-1:]:
         word, meant = word[:-1], meant[:-1]
     return (len(word) <= 1 and len(meant) <= 1) or (len(word) == 2 and word == meant[::-1])
+
+
+def routes(conf: View) -> tuple[Route, ...]:
+    """The key `routes`, whose objects may have slips of the pen, too, or the words that others have for the keys."""
+    found = []
+    for view in conf.views("routes"):
+        refuse_slips(view, _ROUTE)
+        for key, meant in _ELSEWHERE.items():
+            if view.has(key):
+                raise CniError(INVALID_CONFIG, f"{view.where(key)}: unknown key", f"did you mean {meant}?")
+        found.append(route_from_json(view))
+    return tuple(found)
 
 
 def link_name(conf: View, key: str, default: str = "") -> str:

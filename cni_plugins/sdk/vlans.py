@@ -14,6 +14,7 @@ from __future__ import annotations
 from _struct import Struct
 
 from cni_plugins.sdk import naming, rtmsg
+from cni_plugins.sdk.keys import refuse_slips
 from cni_plugins.sdk.links import LinkStep
 from cni_plugins.sdk.netlink import (
     NLM_F_ACK,
@@ -84,6 +85,7 @@ def read(conf: View) -> Vlans:
 
 def _ranges(item: View) -> Iterator[tuple[int, int]]:
     """{"id": 101}, {"minID": 200, "maxID": 210}, or both in one."""
+    refuse_slips(item, ("id", "minID", "maxID"))
     number, first, last = (item.integer(key, low=1, high=HIGHEST) for key in ("id", "minID", "maxID"))
     if bool(first) != bool(last) or not (number or first):
         found = f"{'minID' if first else 'maxID'} stands alone" if first or last else "names no VLAN"

@@ -80,7 +80,7 @@ def test_B2_P17_an_exhausted_range_is_told_by_way_of_every_plugin(plugins: Plugi
     only = {"subnet": "10.77.0.0/24", "rangeStart": "10.77.0.9", "rangeEnd": "10.77.0.9"}
     ipam = {"type": "host-local", "ranges": [[only]]}
     alone = {"cniVersion": "1.1.0", "name": "net", "type": "host-local", "ipam": ipam}
-    parent = {"master": "lan0", "device": "lan0"}
+    parent = {"master": "lan0", "device": "lan0", "bridge": "cni0"}
     plugins.machine.run("ip", "link", "add", "lan0", "up", "type", "veth", "peer", "name", "lan1")
     plugins.add(alone, "/run/netns/any")
     told = plugins.call("STATUS", example(name) | parent | {"ipam": ipam}).error

@@ -160,6 +160,21 @@ def test_without_a_delegate_nothing_is_delegated(plugins: Scripted) -> None:
     assert (caught.value.code, caught.value.msg) == (7, "ipam.type: missing")
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [({"typ": "host-local"}, "ipam.typ: unknown key"), ({"subnet": "10.0.0.0/24"}, "ipam.type: missing")],
+)
+def test_a_delegate_that_is_meant_and_not_named_is_missed_but_by_del(
+    plugins: Scripted, stated: dict[str, str], said: str
+) -> None:
+    asked = request(plugins, ipam_type="")
+    asked.conf.document["ipam"] = stated
+    with pytest.raises(CniError) as told:
+        ipam.wanted(asked)
+    assert (told.value.code, told.value.msg) == (7, said)
+    assert not ipam.wanted(replace(asked, command="DEL"))
+
+
 def test_P23_a_delegate_that_fails_is_asked_to_del(plugins: Scripted) -> None:
     plugins.write("pool", ADD=[fails(101, "no addresses")])
     error = refused(ipam.Lease(request(plugins)))
