@@ -21,6 +21,8 @@ __all__ = ["side"]  # a fixture for whoever asks for it
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 _passed = pytest.StashKey[bool]()
+_before = pytest.StashKey[set[str]]()
+_left = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,14 +38,22 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     expect(item)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _host() -> Iterator[None]:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """The host is as it was when the last test has ended. Asked in CI alone: elsewhere others work there too."""
-    run = Machine().text
-    before = leftovers.host(run) if os.environ.get("CI") and os.getuid() == 0 else None
-    yield
+    if os.environ.get("CI") and os.getuid() == 0:
+        session.config.stash[_before] = leftovers.host(Machine().text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    before = session.config.stash.get(_before, None)
     if before is not None:
-        _refuse(sorted(leftovers.host(run) - before))
+        left = session.config.stash[_left] = sorted(leftovers.host(Machine().text) - before)
+        session.exitstatus = session.exitstatus or (pytest.ExitCode.TESTS_FAILED if left else pytest.ExitCode.OK)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_left, ()):
+        terminalreporter.write_line(f"FAILED: left behind on the host: {line}", red=True)
 
 
 @pytest.fixture
