@@ -25,7 +25,8 @@ _FAMILY = {4: 2, 6: 10}
 @dataclass(frozen=True)
 class Link:
     """One link. `beyond` is the index of its other half or parent, which is `elsewhere` when it is in the namespace of
-    that number; `below` is what it is enslaved to. Addresses are in CIDR form, those of link scope left out."""
+    that number; `below` is what it is enslaved to. `isolated`: as a port of a bridge it reaches no others of that sort.
+    Addresses are in CIDR form, those of link scope left out."""
 
     index: int
     name: str
@@ -40,6 +41,7 @@ class Link:
     alias: str = ""
     addresses: tuple[str, ...] = ()
     loopback: bool = False
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def _link(item: Any, addresses: Sequence[str]) -> Link:
         item.get("IFLA_IFALIAS") or "",
         tuple(addresses),
         item["ifi_type"] == _LOOPBACK,
+        item.get(("linkinfo", "slave_data", "isolated")) == 1,
     )
 
 

@@ -30,6 +30,7 @@ class Packet:
     local: bool = False
     dnat: bool = False
     mark: int = 0
+    mac: str = ""
 
     def __str__(self) -> str:
         if not self.port:
@@ -116,6 +117,8 @@ class Look:
                     return None
                 known = {"saddr": packet.source, "daddr": packet.destination, "protocol": packet.protocol}
                 return known.get(field, _UNKNOWN)
+            case {"payload": {"protocol": "ether", "field": "saddr"}}:
+                return packet.mac or _UNKNOWN
             case {"payload": {"protocol": protocol, "field": "dport"}}:
                 return packet.port or None if protocol in ("th", packet.protocol) else None
             case {"payload": {"protocol": ("icmp" | "icmpv6") as protocol, "field": "type"}}:

@@ -89,6 +89,7 @@ class Walker:
                 return walk
             packet = self._hook(walk, rules, "postrouting", packet)
             link = container.space.named(way.link)
+            packet = replace(packet, mac=link.mac) if packet and link else packet
             mac = eye.neighbour(way.gateway or to, link.index) if link else ""
         if packet is None or link is None:
             return walk
@@ -155,6 +156,8 @@ class Walker:
         hop = self._come(walk, f"bridge {bridge.name}", "", packet)
         if port:
             hop.say("port", f"in by {port.name}")
+            if not self._frame(walk, replace(packet, arriving=port.name, leaving="")):
+                return
             if self._is_hosts(next_hop):
                 hop.say("port", f"out by {bridge.name} itself: {next_hop} is the host's")
                 self._host(walk, port, bridge, packet)
@@ -163,6 +166,9 @@ class Walker:
         if target:
             end = next(item.wire.end for item in target.interfaces if _has(item, next_hop) and item.wire.end)
             hop.say("port", f"out by {end.name} ══ {target.name}")
+            if port and port.isolated and end.isolated:
+                walk.stop(DROPPED, f"at bridge {bridge.name}: its ports {port.name} and {end.name} are isolated")
+                return
             passed: Packet | None = replace(packet, arriving=bridge.name, leaving=bridge.name)
             for hook in ("prerouting", "forward", "postrouting") if port and self._called(packet) else ():
                 passed = self._hook(walk, self._rules, hook, passed, "br_netfilter") if passed else None
@@ -175,6 +181,17 @@ class Walker:
             walk.stop(LEAVES, f"by the bridge's port {learnt.name} to {next_hop}")
         else:
             walk.stop(LOST, f"nobody on {bridge.name} is known to have {next_hop}: the bridge asks at every port")
+
+    def _frame(self, walk: Walk, packet: Packet) -> bool:
+        """Whether the bridge's own rules let it in; they are told where they match."""
+        hop = walk.hops[-1]
+        passage = self._rules.at("prerouting", packet, on_bridge=True)
+        for hit in passage.hits:
+            if hit.verdict:
+                hop.say("prerouting", f"{'' if hit.certain else 'perhaps: '}{hit.rule.place}: {hit.rule.text}", hit)
+        if passage.dropped:
+            walk.stop(DROPPED, f"at {hop.place} by {passage.dropped}")
+        return not passage.dropped
 
     def _called(self, packet: Packet) -> bool:
         """Whether frames that a bridge passes on are shown to the rules for packets."""

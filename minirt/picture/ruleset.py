@@ -107,13 +107,13 @@ class Ruleset:
                 self.rules.setdefault(key, []).append(rule)
         self.chains.sort(key=lambda chain: chain.priority)
 
-    def at(self, hook: str, packet: Packet) -> Passage:
-        """`packet` at a hook of the kernel: prerouting, input, forward, output, postrouting."""
+    def at(self, hook: str, packet: Packet, on_bridge: bool = False) -> Passage:
+        """`packet` at a hook of the kernel: prerouting, input, forward, output, postrouting; of IP's, or a bridge's."""
         passage = Passage(packet)
-        family = "ip6" if ":" in packet.destination else "ip"
+        families = ("bridge",) if on_bridge else ("inet", "ip6" if ":" in packet.destination else "ip")
         translated = False
         for chain in self.chains:
-            if chain.hook != hook or chain.family not in (family, "inet") or passage.dropped:
+            if chain.hook != hook or chain.family not in families or passage.dropped:
                 continue
             if chain.kind == "nat" and translated:
                 continue  # the first translation decides

@@ -322,3 +322,34 @@ def test_counting_ends_by_itself_or_at_ctrl_c_and_rules_tell_what_they_counted(m
     machine.run("nft", "delete", "table", "inet", "wall")
     assert "--seconds" in minirt.fails(1, "network", "path", "web", "192.0.2.2", "--seconds", "3")
     minirt.ok("rm", "-f", "web")
+
+
+def test_walls_between_containers_are_foretold(minirt: Command) -> None:
+    """ingressPolicy, isolated ports and MAC spoofing: whatever is foretold, a ping agrees."""
+    for name, third in (("isolated", 80), ("same-bridge", 81), ("open", 82)):
+        plugin = bridge(f"cni-{third}", f"10.{third}.0.0/24", isDefaultGateway=True, macspoofchk=True)
+        minirt.network(name, plugin, {"type": "firewall", "backend": "nftables", "ingressPolicy": name})
+        for end in ("a", "b"):
+            minirt.ok("run", "-d", "--name", f"{name}-{end}", "--network", name, *SLEEP)
+    reached: dict[tuple[str, str], bool] = {}
+    names = [f"{name}-{end}" for name in ("isolated", "same-bridge", "open") for end in ("a", "b")]
+
+    def asks(start: str, to: str) -> str:
+        text = path(minirt, start, to)
+        address = text.splitlines()[0].rpartition(" ")[2]
+        inside = ("ip", "netns", "exec", minirt.inspect(start)["Id"])
+        reached[start, to] = minirt.machine.run(*inside, *PING, address, check=False).returncode == 0
+        assert reached[start, to] is ("delivered" in text), text
+        return text
+
+    for to in names[1:]:
+        asks(names[0], to)
+    asks("same-bridge-a", "same-bridge-b")
+    asks("open-a", "open-b")
+    assert set(reached.values()) == {True, False}
+    netns = minirt.inspect("open-a")["Id"]
+    minirt.machine.run("ip", "-n", netns, "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    assert "inet" not in asks("open-a", "open-b") and "bridge cni_spoofing" in asks("open-a", "open-b")
+    minirt.machine.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
+    assert "are isolated" in asks("isolated-a", "isolated-b")
+    minirt.ok("rm", "-f", *names)
