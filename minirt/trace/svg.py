@@ -54,7 +54,7 @@ _SHAPES = f"""
 @dataclass
 class _Row:
     """Something that stands at a height of its own. `lines` are pairs of a class and a text; an arrow leads from
-    column `start` to column `end`, a note stands at `start` alone, a heading across all."""
+    column `start` to column `end`, a note stands at `start`, whose plugin `end` has called, a heading across all."""
 
     kind: str
     start: int
@@ -139,11 +139,11 @@ def _call(call: Call, caller: int, names: list[str]) -> Iterator[_Row]:
         if isinstance(item, Step):
             note.append(item)
             continue
-        yield from _note(note, column)
+        yield from _note(note, column, caller)
         note = []
         yield from _call(item, column, names)
-    yield from _note(note, column)
-    took = f"  {call.answer.seconds * 1000:.1f} ms" if call.answer else ""
+    yield from _note(note, column, caller)
+    took = f" · {call.answer.seconds * 1000:.1f} ms" if call.answer else ""
     yield _Row("answer", column, caller, [("said", _short(call.said) + took)], call.ok, call, 0 if caller else PAD)
 
 
@@ -160,14 +160,14 @@ def _given(call: Call) -> list[tuple[str, str]]:
     return [("small quiet", line) for line in lines]
 
 
-def _note(steps: list[Step], column: int) -> Iterator[_Row]:
+def _note(steps: list[Step], column: int, caller: int) -> Iterator[_Row]:
     if not steps:
         return
     commands = [("undo: " if step.undo else "$ ") + line for step in steps for line in step.commands]
     lines = [("small", _short(command.replace("\n", " "))) for command in commands[:_MOST]]
     if len(commands) > _MOST:
         lines.append(("small quiet", f"and {len(commands) - _MOST} more"))
-    yield _Row("note", column, column, lines)
+    yield _Row("note", column, caller, lines)
 
 
 def _short(text: str) -> str:
@@ -184,7 +184,7 @@ def _place(sheet: _Sheet) -> None:
     gaps = [max(_LEAST_GAP, left + right + 30) for left, right in pairwise(halves)]
     for row in sheet.rows:
         first, last = sorted((row.start, row.end))
-        if first != last:
+        if row.kind in ("call", "answer"):
             lacking = row.width + 2 * PAD + BAR - sum(gaps[first:last])
             gaps[last - 1] += max(0.0, lacking)
     sheet.columns = [MARGIN + halves[0]]
@@ -204,8 +204,15 @@ def _stack(rows: list[_Row], top: float) -> float:
     return top
 
 
+def _beside(row: _Row, sheet: _Sheet) -> float:
+    """The left edge of a note: right of its lifeline, or left of the last one, where the caller's leaves the room."""
+    x, wide = sheet.columns[row.start], row.width + 2 * PAD
+    last = row.start == len(sheet.columns) - 1
+    return x - BAR - wide if last and x - sheet.columns[row.end] > wide + 3 * BAR else x + BAR
+
+
 def _right(sheet: _Sheet) -> float:
-    notes = [sheet.columns[row.start] + BAR + row.width + 2 * PAD for row in sheet.rows if row.kind == "note"]
+    notes = [_beside(row, sheet) + row.width + 2 * PAD for row in sheet.rows if row.kind == "note"]
     return max([sheet.columns[-1] + _box(sheet.names[-1]) / 2, *notes])
 
 
@@ -237,7 +244,7 @@ def _draw(row: _Row, sheet: _Sheet) -> Iterator[str]:
         yield f'<path class="life" d="M{MARGIN} {row.y + PAD / 2:.1f}H{right:.1f}"/>'
         yield _text(MARGIN, row.y + PAD + LINE * 0.8, row.lines[0][1], "verb over")
     elif row.kind == "note":
-        x = sheet.columns[row.start] + BAR
+        x = _beside(row, sheet)
         size = f'width="{row.width + 2 * PAD:.1f}" height="{row.height - PAD:.1f}"'
         yield f'<rect class="note" x="{x:.1f}" y="{row.y + PAD / 2:.1f}" {size} rx="5"/>'
         for number, (kind, text) in enumerate(row.lines):
