@@ -67,6 +67,21 @@ def test_what_is_typed_on_the_left_is_seen_on_the_right(tmp_path: Path, home: di
         assert screen.ended() == 0
 
 
+def test_a_step_that_is_taken_on_the_left_is_seen_on_the_right(tmp_path: Path, home: dict[str, str]) -> None:
+    """The very command that the left pane suggests first."""
+    with Screen(tmp_path, LAB, columns=200, rows=100, environment=home) as screen:
+        screen.type(screen.until(r"^  (minirt run --step .*?) +│")[1])
+        screen.until(r"\$ ip netns add \$ID")
+        screen.until(r"\[q\] give up")
+        assert "│# ip -n" not in screen.text(), "not yet"
+        screen.type("")
+        screen.until(r"│# ip -n \w+ -brief address")
+        screen.type("c")
+        screen.until(r"^eth0@if\d+ +UP +10\.143\.0\.2/20")
+        screen.type("exit")
+        assert screen.ended() == 0
+
+
 def test_the_watching_pane_is_a_shell_when_one_is_wanted(tmp_path: Path, home: dict[str, str]) -> None:
     with Screen(tmp_path, LAB, columns=200, rows=40, environment=home) as screen:
         screen.until("│# ip -brief address")
@@ -87,7 +102,7 @@ def test_on_a_small_terminal_the_panes_are_one_above_the_other(tmp_path: Path, h
         screen.until("^# ip -brief address")
         upper, lower = _places(tmp_path)
         assert (upper[0], upper[2]) == (lower[0], lower[2]) == (0, 100) and lower[1] > upper[3] > 10
-        screen.resize(180, 30)
+        screen.resize(190, 30)
         screen.until("│# ip -brief address")
         screen.resize(100, 30)
         screen.until("^# ip -brief address")
