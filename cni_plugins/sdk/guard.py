@@ -14,11 +14,10 @@ the bridge itself, which hands nothing on from one isolated port to another, be 
 
 from __future__ import annotations
 
-from cni_plugins.sdk import elements, rtmsg
+from cni_plugins.sdk import elements
 from cni_plugins.sdk.elements import Element
-from cni_plugins.sdk.links import LinkStep
-from cni_plugins.sdk.netlink import attributes, integer
-from cni_plugins.sdk.netns import Namespace, quoted
+from cni_plugins.sdk.links import SetPort
+from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Change
 from cni_plugins.sdk.nft import Chain, Table
 from cni_plugins.sdk.shares import Shares
@@ -29,7 +28,6 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_plugins.sdk.netlink import Message
     from cni_plugins.sdk.nfnl import Nftables
     from cni_plugins.sdk.walls import Wall
 
@@ -60,7 +58,12 @@ _GUARDS = Shares("firewall", "guards")
 
 def steps(wall: Wall, nftables: Nftables) -> list[Step]:
     found: list[Step] = [Guard(nftables, wall)]
-    return [*found, IsolatePort(Namespace(), wall.port)] if wall.policy == ISOLATED and wall.port else found
+    return [*found, isolation(wall)] if wall.policy == ISOLATED and wall.port else found
+
+
+def isolation(wall: Wall) -> Step:
+    """Have the bridge hand nothing on from the wall's port to the others that are isolated, nor the other way."""
+    return SetPort(Namespace(), wall.port, isolated=True)
 
 
 def release(wall: Wall, nftables: Nftables) -> None:
@@ -114,30 +117,13 @@ class Guard(Step):
         return [Change("delete", element) for element in _elements(_thing(self.wall)) if element not in needed]
 
 
-@record
-class IsolatePort(LinkStep):
-    """Have a bridge hand nothing on from this port to the others that are isolated, nor the other way."""
-
-    namespace: Namespace
-    name: str
-
-    def describe(self) -> str:
-        return self.namespace.command(f"link set {quoted(self.name)} type bridge_slave isolated on")
-
-    def messages(self) -> list[Message]:
-        return [rtmsg.port_set(self.name, isolated=True)]
-
-    def opposite(self) -> list[Message]:
-        return [rtmsg.port_set(self.name, isolated=False)]
-
-
 def check_port(wall: Wall) -> None:
     """Raises CniError when the wall's port is not isolated; for whichever backend has it so."""
     with Namespace() as host:
         link = host.rtnl.link(wall.port)
     if link is None:
         raise CniError(PLUGIN_SPECIFIC, f"there is no link {wall.port}, a port of {wall.bridge}")
-    if not integer(attributes(link.port).get(rtmsg.IFLA_BRPORT_ISOLATED)):
+    if not link.isolated:
         raise CniError(PLUGIN_SPECIFIC, f"{wall.port}, a port of {wall.bridge}, is not isolated any more")
 
 

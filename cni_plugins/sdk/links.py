@@ -28,8 +28,12 @@ _GONE = (ENODEV, EADDRNOTAVAIL, ESRCH)  # what an undo may find: its work was do
 
 
 class LinkStep(Step):
-    """A step that is a few messages to one namespace. Raises NetlinkError that begins with the step's command."""
+    """A step that is a few messages to one namespace. Raises NetlinkError that begins with the step's command.
 
+    `done` are the refusals that say that somebody else has done its work already: these are fine.
+    """
+
+    done = tuple[int, ...]()
     namespace: Namespace
 
     def messages(self) -> list[Message]:
@@ -59,14 +63,15 @@ def _send(namespace: Namespace, steps: tuple[LinkStep, ...]) -> None:
             owners.append(step)
             messages.append(message)
     answers = namespace.rtnl.talk(messages)
-    refusals = [answer for answer in answers if isinstance(answer, NetlinkError)]
+    errors = [answer for answer in answers if isinstance(answer, NetlinkError)]
+    refusals = [error for error in errors if error.errno not in owners[error.index].done]
     if not refusals:
         return
-    refused = [owners[error.index] for error in refusals]
+    not_ours = [owners[error.index] for error in errors]
     for step in reversed(steps):
-        if step not in refused:
+        if step not in not_ours:
             step.undo()
-    raise refusals[0].during(refused[0].describe())
+    raise refusals[0].during(owners[refusals[0].index].describe())
 
 
 @record
@@ -206,11 +211,17 @@ class SetPort(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.port_set(self.name, hairpin=self.hairpin, isolated=self.isolated)]
 
+    def opposite(self) -> list[Message]:
+        """A port that is new goes by itself; one that is somebody else's is as ports are."""
+        hairpin, isolated = (None if on is None else not on for on in (self.hairpin, self.isolated))
+        return [rtmsg.port_set(self.name, hairpin=hairpin, isolated=isolated)]
+
 
 @record
 class DeleteLink(LinkStep):
     """A link that is gone already is fine. Waits for an RCU grace period: the most expensive step there is."""
 
+    done = (ENODEV,)
     namespace: Namespace
     name: str
 
@@ -222,11 +233,7 @@ class DeleteLink(LinkStep):
 
     def apply(self) -> None:
         self.namespace.forget(self.name)
-        try:
-            super().apply()
-        except NetlinkError as error:
-            if error.errno != ENODEV:
-                raise
+        super().apply()
 
 
 @record
@@ -253,14 +260,8 @@ class AddSharedAddress(AddAddress):
     """An address on a bridge, for all who are connected to it: another ADD may have placed it a moment ago, and undo
     leaves it where others have a port besides `port`, which is ours."""
 
+    done = (EEXIST,)
     port: str
-
-    def apply(self) -> None:
-        try:
-            super().apply()
-        except NetlinkError as error:
-            if error.errno != EEXIST:
-                raise
 
     def opposite(self) -> list[Message]:
         others = {link.name for link in self.namespace.rtnl.ports(self.namespace.index(self.link))} - {self.port}

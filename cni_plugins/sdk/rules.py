@@ -21,7 +21,7 @@ from cni_plugins.sdk.netlink import (
     u32,
 )
 from cni_plugins.sdk.netns import Namespace, quoted
-from cni_plugins.sdk.rtmsg import RTMSG, RTN_UNICAST, LinkRoute
+from cni_plugins.sdk.rtmsg import AF_INET, AF_INET6, RTMSG, RTN_UNICAST, LinkRoute
 from cni_plugins.spec.ip import Address, Cidr
 from cni_plugins.spec.record import record
 
@@ -36,7 +36,6 @@ FR_ACT_TO_TBL = 1
 ENOENT, ESRCH, EAFNOSUPPORT = 2, 3, 97
 
 OURS = 109  # who made a rule, as `ip rule` shows it; of those that nobody has taken (/etc/iproute2/rt_protos)
-_FAMILY = {4: 2, 6: 10}
 
 
 @record
@@ -85,7 +84,7 @@ def table_dump(family: int, table: int) -> Message:
 def rules(rtnl: Rtnl) -> list[Rule]:
     """The rules of both families that go by where a packet comes from, in their order. Raises NetlinkError."""
     found = []
-    for family in _FAMILY.values():
+    for family in (AF_INET, AF_INET6):
         for reply in _dump(rtnl, rules_dump(family)):
             _family, _dst, length, _tos, table, *_rest = RTMSG.unpack_from(reply.body)
             told = attributes(reply.body, RTMSG.size)
@@ -98,7 +97,7 @@ def rules(rtnl: Rtnl) -> list[Rule]:
 
 def is_empty(rtnl: Rtnl, table: int) -> bool:
     """Whether the table has no routes. The kernel looks at that one alone."""
-    return not any(_dump(rtnl, table_dump(family, table)) for family in _FAMILY.values())
+    return not any(_dump(rtnl, table_dump(family, table)) for family in (AF_INET, AF_INET6))
 
 
 def _dump(rtnl: Rtnl, message: Message) -> list[Message]:
@@ -135,6 +134,7 @@ class AddRule(LinkStep):
 class DeleteRule(LinkStep):
     """Fine when it is gone."""
 
+    done = (ENOENT, ESRCH)
     namespace: Namespace
     rule: Rule
 
@@ -143,13 +143,6 @@ class DeleteRule(LinkStep):
 
     def messages(self) -> list[Message]:
         return [rule_delete(self.rule)]
-
-    def apply(self) -> None:
-        try:
-            super().apply()
-        except NetlinkError as error:
-            if error.errno not in (ENOENT, ESRCH):
-                raise
 
 
 @record
@@ -175,6 +168,7 @@ class PutRoute(LinkStep):
 class TakeRoute(LinkStep):
     """A route of a link, deleted. Fine when it is gone."""
 
+    done = (ENOENT, ESRCH)
     namespace: Namespace
     link: str
     route: LinkRoute
@@ -184,13 +178,6 @@ class TakeRoute(LinkStep):
 
     def messages(self) -> list[Message]:
         return [rtmsg.route_delete(self.route)]
-
-    def apply(self) -> None:
-        try:
-            super().apply()
-        except NetlinkError as error:
-            if error.errno not in (ENOENT, ESRCH):
-                raise
 
     def opposite(self) -> list[Message]:
         return [rtmsg.route_add(self.route)]

@@ -23,7 +23,7 @@ import os
 
 from cni_plugins.sdk import guard, program
 from cni_plugins.sdk.garbage import all_of
-from cni_plugins.sdk.netns import Namespace, quoted
+from cni_plugins.sdk.netns import quoted
 from cni_plugins.sdk.records import ROOT, LockedFolder
 from cni_plugins.sdk.shares import Shares
 from cni_plugins.sdk.walls import ISOLATED
@@ -140,7 +140,7 @@ def steps(wall: Wall, _nftables: Nftables) -> list[Step]:
     found: list[Step] = [Accept(wall)] if wall.addresses else []
     found += [GuardBridge(wall)] if wall.guarded else []
     isolate = wall.guarded and wall.policy == ISOLATED and wall.port
-    return [*found, guard.IsolatePort(Namespace(), wall.port)] if isolate else found
+    return [*found, guard.isolation(wall)] if isolate else found
 
 
 def release(wall: Wall, _nftables: Nftables) -> None:

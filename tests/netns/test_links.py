@@ -223,6 +223,28 @@ def test_deleting_a_link_that_is_gone_is_fine(place: Place) -> None:
     assert place.machine.links("host") == {"lo"}
 
 
+def test_what_is_done_already_is_fine_in_a_batch_too_and_not_ours_to_undo(place: Place) -> None:
+    Plan().do(place.bridge(), place.veth("ours"))
+    shared = AddSharedAddress(place.host, "br0", parse_cidr("10.1.0.1/24"), "ours")
+    shared.apply()
+    Together(place.host, (shared, SetLink(place.host, "br0", alias="it went on"))).apply()
+    assert place.machine.ip("link", "show", "br0", netns="host")[0]["ifalias"] == "it went on"
+    with pytest.raises(NetlinkError, match="link set ours mtu 1000000"):
+        Together(place.host, (shared, SetLink(place.host, "ours", mtu=1_000_000))).apply()
+    assert place.machine.addresses("br0", "host") == {"10.1.0.1/24"}
+    Plan().do(DeleteLink(place.host, "ours"), DeleteLink(place.host, "br0"))
+
+
+def test_a_ports_modes_come_back(place: Place) -> None:
+    Plan().do(place.bridge(), place.veth("v0"))
+    step = SetPort(place.host, "v0", isolated=True)
+    for on, change in ((True, step.apply), (False, step.undo)):
+        change()
+        data = place.machine.ip("link", "show", "v0", netns="host")[0]["linkinfo"]["info_slave_data"]
+        assert (data["isolated"], data["hairpin"]) == (on, False)
+    Plan().do(DeleteLink(place.host, "v0"), DeleteLink(place.host, "br0"))
+
+
 # --- undo -----------------------------------------------------------------------------------------------------------
 
 

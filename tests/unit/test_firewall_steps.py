@@ -8,6 +8,7 @@ import pytest
 
 from cni_plugins.firewall import configure
 from cni_plugins.sdk import firewalld, guard, walls, xtables
+from cni_plugins.sdk.links import SetPort
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
 from cni_plugins.sdk.program import Said
@@ -50,7 +51,7 @@ def test_a_guarded_bridge_is_two_elements_and_an_isolated_one_three() -> None:
 def test_a_port_of_an_isolated_bridge_is_isolated_and_no_other() -> None:
     assert [type(step).__name__ for step in guard.steps(WALL, Nftables())] == ["Guard"]
     *_, last = guard.steps(replace(WALL, policy="isolated", port="veth1"), Nftables())
-    assert last == guard.IsolatePort(Namespace(), "veth1")
+    assert last == SetPort(Namespace(), "veth1", isolated=True)
     assert last.describe() == "ip link set veth1 type bridge_slave isolated on"
 
 
