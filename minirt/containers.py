@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_TELL = "explain"  # the file by which those who stop a container ask what is done then
 LOST = 255  # the exit code of a workload whose end nobody saw
 _SOON = 2.0  # seconds in which those who waited for a container's end have seen it
 _LOOK_AGAIN = 0.05  # seconds between looks at a container that somebody is busy with
@@ -195,6 +196,12 @@ class Containers(Shelf):
 
     def ended(self, container_id: str, code: int) -> None:
         """For its supervisor: the workload has ended with `code`."""
+        if os.path.exists(fifo := self.store.path(container_id, _TELL)):
+            from minirt.explain import remote  # somebody wants to know
+
+            self._account = remote.answer(fifo)
+            if self._account is not None:
+                self._cni.listen(self._account.event)
         with deaf():
             self._finish(self._sandbox(self.store.load(container_id)), code)
 
@@ -286,8 +293,24 @@ class Containers(Shelf):
             pass  # it has just ended
         else:
             self._have_traced(record)
+            if self._account is not None:
+                self._told(record, self._account, lambda: _end(pidfd, number, grace))
+                return
             _end(pidfd, number, grace)
         files.missing_ok(self.store.lock(record).wait_for_holder)
+
+    def _told(self, record: Record, account: Account, end: Callable[[], None]) -> None:
+        """Have it taken down by the process that stays with it, which tells us of it."""
+        from minirt.explain import remote
+
+        request = remote.Request(self.store.path(record.id, _TELL))
+        try:
+            end()
+            files.missing_ok(self.store.lock(record).wait_for_holder)
+            if not request.show(account.show):
+                account.fact("its 'minirt run' takes it down, in the terminal where that runs")
+        finally:
+            request.close()
 
     def _process(self, record: Record) -> int:
         """A descriptor for the first process (pidfd_open(2)), which names it for good. Raises Conflict."""

@@ -20,7 +20,7 @@ def account(values: dict[str, Any], detached: bool = False) -> Account:
     if form not in FORMATS:
         raise UsageError(f"invalid --explain={form}", f"one of {', '.join(FORMATS)}")
     if values["step"] and detached:
-        raise UsageError("--step cannot stop what runs in the background", "run it in the foreground, or use --explain")
+        raise UsageError("--step cannot stop what another process does", "use --explain, or run it in the foreground")
     # A copy: what goes on in the background has lost its standard error, and the account goes where we were asked.
     fd = os.dup(sys.stderr.fileno())
     write = Text(os.fdopen(fd, "w", errors="replace"), form).write

@@ -38,7 +38,8 @@ def start(values: dict[str, Any]) -> int:
 def stop(values: dict[str, Any]) -> int:
     need_root("stop")
     number, grace = parse_signal(values["signal"] or "TERM"), _seconds(values["time"] or "10")
-    containers = engine.make(recorder=engine.recorder(values, "stop"))
+    account = engine.account(values, detached=True)
+    containers = engine.make(account=account, recorder=engine.recorder(values, "stop"))
     return each(values["containers"], lambda reference: containers.stop(reference, number, grace))
 
 
@@ -75,6 +76,7 @@ STOP = Verb(
     (
         Option(("--time", "-t"), "Seconds until SIGKILL; -1 never sends it. [default: 10]", VALUE, "SECONDS"),
         Option(("--signal", "-s"), "Signal to send first. [default: TERM]", VALUE, "SIGNAL"),
+        *EXPLAIN,
         TRACE_FILE,
     ),
     CONTAINERS,

@@ -3,6 +3,7 @@
     account.py   what happens, as items: facts, commands, calls, answers; from the steps and events of a run
     reasons.py   what a command is for
     text.py      items for people: 100 columns, colours where the terminal wants them
+    remote.py    the account of an end that another process carries out
     foreign.py   what a plugin has changed whose inside nobody can see
     beside.py    the steps of process 1, which prepares itself meanwhile
     pause.py     `--step`: a stop before each step

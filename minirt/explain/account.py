@@ -74,6 +74,10 @@ class Account:
     def stops(self) -> bool:
         return self._pause is not None
 
+    def show(self, item: Item) -> None:
+        """What somebody else has told."""
+        self._write(item)
+
     # --- the runtime's own -------------------------------------------------------------------------------------------
 
     def fact(self, text: str, why: str = "") -> None:

@@ -70,7 +70,8 @@ def place(inside):
         "ports": "bridge -j -d link", "vlans": "bridge -j vlan", "queues": "tc -j qdisc show",
     }.items():
         yield name, show(inside, *argv.split())
-    for link in sorted(flags(inside)):
+    queued = show(inside, "tc", "-j", "qdisc", "show")
+    for link in sorted({queue["dev"] for queue in queued if queue["kind"] != "noqueue"}):
         for parent in ("root", "ingress"):
             yield f"filters {link} {parent}", show(inside, "tc", "-j", "filter", "show", "dev", link, parent)
     yield "sysctls", sysctls(inside)

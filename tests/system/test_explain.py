@@ -104,11 +104,14 @@ def test_the_other_verbs_tell_too(minirt: Command) -> None:
     assert "runtime → bridge   ADD eth0" in detached.stderr and "process 1" in detached.stderr
     inside = minirt("exec", "--explain", "web", "true")
     assert "$ nsenter --target" in inside.stderr and "$ setpriv" in inside.stderr
-    minirt.ok("stop", "--time", "0", "web")
+    stopped = minirt("stop", "--time", "0", "--explain", "web")
+    assert stopped.stdout == "web\n"
+    for line in ("runtime → bridge   DEL eth0", "$ ip link del veth", "$ ip netns delete"):
+        assert line in stopped.stderr, stopped.stderr
     again = minirt("start", "--explain", "web")
     assert "runtime → bridge   ADD eth0" in again.stderr
-    removed = minirt("rm", "--force", "--explain=json", "web")
-    assert removed.returncode == 0 and items(removed.stderr) is not None
+    removed = items(minirt("rm", "--force", "--explain=json", "web").stderr)
+    assert [item["to"] for item in removed if item["kind"] == "call"] == ["portmap", "bridge", "host-local"]
 
 
 @pytest.mark.parametrize("line", ["cni --explain add lab", "cni add --explain lab"])
@@ -164,6 +167,6 @@ def test_step_can_be_given_up_and_leaves_nothing(minirt: Command) -> None:
 
 
 def test_step_needs_a_terminal_and_a_foreground(minirt: Command) -> None:
-    assert "background" in minirt.fails(125, "run", "-d", "--step", "host", "true")
+    assert "another process" in minirt.fails(125, "run", "-d", "--step", "host", "true")
     assert "no such" not in minirt.fails(125, "run", "--explain=long", "host", "true")
     assert "terminal" in minirt.fails(125, "run", "--step", "host", "true", start_new_session=True)

@@ -35,7 +35,7 @@ def steady(text: str) -> list[str]:
 
 def script(commands: list[str], last: str) -> str:
     """All of `commands`, each in the shell of those that make a process another."""
-    lines = []
+    lines: list[str] = []
     for place, command in enumerate(commands):
         if re.match(r"unshare |nsenter |setpriv ", command):
             inner = script(commands[place + 1 :], last).replace("'", "'\\''")
