@@ -1,7 +1,9 @@
-"""The README's promise, on a machine where nothing is installed: one command sets up, and shows the main job."""
+"""The README's promises, on machines where nothing is installed: one command sets up and shows the main job, another
+runs the tests, a third makes a lab of a laptop."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -105,6 +107,13 @@ def test_what_setup_cannot_have_is_one_sentence_with_the_reason(fresh: FreshMach
     assert said[-1] == "exit 1"
     assert said[-2].startswith("setup: error: installing no-such-package with apt-get failed: Unable to locate package")
     assert "/minirt/.setup.log" in said[-2]
+
+
+@pytest.mark.timeout(900)
+def test_the_second_command_sets_up_what_the_tests_need_and_runs_them(fresh: FreshMachine) -> None:
+    shown = fresh.run("scripts/test -q tests/unit/test_flags.py tests/netns/test_loopback.py")
+    assert "setup: installing from the distribution: " in shown
+    assert re.search(r"^\d+ passed in ", shown, re.MULTILINE), shown
 
 
 @pytest.mark.timeout(900)
