@@ -20,6 +20,7 @@ TABLE = {
     ("ps",): ("minirt.cli.look", "List containers"),
     ("logs",): ("minirt.cli.look", "Print what a container has written"),
     ("inspect",): ("minirt.cli.look", "Print all that is known of containers, as JSON"),
+    ("lesson",): ("minirt.cli.lesson", "Learn how a container gets its network, in ten lessons"),
     ("network", "ls"): ("minirt.cli.network", "List networks, and who is attached"),
     ("network", "inspect"): ("minirt.cli.network", "Print all that is known of networks, as JSON"),
     ("network", "graph"): ("minirt.cli.picture", "Draw networks: as text, mermaid, dot or SVG"),
