@@ -438,6 +438,8 @@ def status(request: Request) -> None:
             from cni_plugins.sdk import vlans
 
             vlans.require(host, bridge)
+    if config.masquerade or config.guard:
+        masquerade.ready(request.env)
     ipam.delegate(request)
 
 

@@ -9,13 +9,12 @@ is refused and told who holds it.
 
 from __future__ import annotations
 
-from cni_plugins.sdk import publish
+from cni_plugins.sdk import nft, publish
 from cni_plugins.sdk.garbage import valid_attachments
 from cni_plugins.sdk.keys import refuse_near_misses, refuse_slips
 from cni_plugins.sdk.main import Plugin, do, new_plan, warn
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.nfnl import Nftables
-from cni_plugins.sdk.nft import find_nft
 from cni_plugins.sdk.ports import (
     ALL,
     ELSEWHERE,
@@ -30,7 +29,7 @@ from cni_plugins.sdk.ports import (
 from cni_plugins.sdk.publish import ForgetFlows, Publish, Unpublish
 from cni_plugins.sdk.records import Owner
 from cni_plugins.sdk.sysctl import SetSysctl, read_sysctl
-from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, UNSUPPORTED_FIELD, CniError
+from cni_plugins.spec.errors import INVALID_CONFIG, PLUGIN_SPECIFIC, UNSUPPORTED_FIELD, CniError
 from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
@@ -166,13 +165,8 @@ def gc(request: Request) -> None:
 def status(request: Request) -> None:
     """Without the program that makes the rules, or a kernel that takes them, ADD would fail."""
     configure(request.conf)
-    find_nft()
     with Nftables(request.env) as nftables:
-        try:
-            nftables.rules(TABLE.name)
-        except OSError as error:
-            hint = "load the kernel's module nf_tables"
-            raise CniError(NOT_AVAILABLE, f"the kernel has no nftables: {error}", hint) from None
+        nft.ready(nftables, TABLE)
 
 
 # --- from the result to what is published -----------------------------------------------------------------------------

@@ -251,7 +251,9 @@ def gc(request: Request) -> None:
 
 
 def status(request: Request) -> None:
-    configure(request)
+    """Without what makes its rules and gives its addresses, ADD would fail."""
+    if configure(request).masquerade:
+        masquerade.ready(request.env)
     ipam.delegate(request)
 
 

@@ -30,7 +30,7 @@ from cni_plugins.sdk.executor import ExecutorError, Fork, Spawn, find
 from cni_plugins.sdk.main import Request
 from cni_plugins.spec import convert
 from cni_plugins.spec.config import View, decode
-from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, CniError
+from cni_plugins.spec.errors import INTERNAL, INVALID_CONFIG, NOT_AVAILABLE, CniError
 from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
 from cni_plugins.spec.steps import Step
 
@@ -212,7 +212,8 @@ def _start(request: Request, command: str) -> Call:
             keep_fds = narration.descriptor()
         return executor.start(path, env, request.stdin, keep_fds=keep_fds)
     except (ExecutorError, OSError) as error:
-        raise CniError(INTERNAL, f"cannot run {_who(request)}: {error}") from error
+        code = NOT_AVAILABLE if command == "STATUS" else INTERNAL
+        raise CniError(code, f"cannot run {_who(request)}: {error}") from error
 
 
 def _wait(request: Request, call: Call, command: str) -> Outcome:

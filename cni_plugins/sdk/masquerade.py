@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.sdk import garbage
+from cni_plugins.sdk import garbage, nft
 from cni_plugins.sdk.main import do
 from cni_plugins.sdk.nfnl import Nftables, Refused
 from cni_plugins.sdk.nft import Chain, Table
@@ -26,7 +26,7 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from cni_plugins.sdk.nfnl import Change
     from cni_plugins.spec.ip import Cidr
@@ -125,6 +125,12 @@ class RemoveMasquerade(Step):
             unused = _SUBNETS.leave(_used_by(records, owner), self.network, owner)
             self.nftables.commit(*_SUBNETS.removals(self.nftables, unused))
             records.delete(owner)
+
+
+def ready(env: Mapping[str, str]) -> None:
+    """For STATUS: could rules like these be made? Raises CniError 50."""
+    with Nftables(env) as nftables:
+        nft.ready(nftables, TABLE)
 
 
 def check(nftables: Nftables, network: str, container_id: str, ifname: str, subnets: Iterable[Cidr]) -> None:

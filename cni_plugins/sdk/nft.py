@@ -11,7 +11,7 @@ Source: nft(8).
 from __future__ import annotations
 
 from cni_plugins.sdk.nfnl import Change, Nftables, Refused
-from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.errors import NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
 from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
@@ -106,6 +106,16 @@ def find_nft() -> str:
     from cni_plugins.sdk import program  # seldom needed: once a boot, and for STATUS
 
     return program.find("nft", "nftables")
+
+
+def ready(nftables: Nftables, table: Table) -> None:
+    """For STATUS: is there the program that makes `table`, and a kernel that takes it? Raises CniError 50."""
+    find_nft()
+    try:
+        nftables.rules(table.name, table.family)
+    except OSError as error:
+        hint = "load the kernel's module nf_tables"
+        raise CniError(NOT_AVAILABLE, f"the kernel has no nftables: {error}", hint) from None
 
 
 def run_nft(script: str) -> str:

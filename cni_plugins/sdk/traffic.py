@@ -227,10 +227,12 @@ class Divert(LinkStep):
         for message in (first, second):
             try:
                 self.namespace.rtnl.ask(message)
-            except NetlinkError as error:
+            except OSError as error:
                 if message is second:
                     self.undo()
-                raise error.during(self.describe().splitlines()[message is second]) from None
+                if isinstance(error, NetlinkError):
+                    error = error.during(self.describe().splitlines()[message is second])
+                raise error from None
 
     def opposite(self) -> list[Message]:
         return [ingress_delete(self.namespace.index(self.link))]

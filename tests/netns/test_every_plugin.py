@@ -91,6 +91,28 @@ def test_B2_P17_an_exhausted_range_is_told_by_way_of_every_plugin(plugins: Plugi
     plugins.machine.run("ip", "link", "del", "lan0")
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [{"type": "bridge", "ipMasq": True}, {"type": "bridge", "macspoofchk": True}, {"type": "ptp", "ipMasq": True}],
+)
+def test_B2_P17_rules_that_no_program_could_make_are_told_before(plugins: Plugins, keys: dict[str, Any]) -> None:
+    conf = {"cniVersion": "1.1.0", "name": "net", "ipam": {"type": "host-local", "subnet": "10.77.0.0/24"}} | keys
+    plugins.call("STATUS", conf).done()
+    nft = plugins.machine.text("sh", "-c", "command -v nft").strip()
+    plugins.machine.run("mount", "--bind", "/dev/null", nft)
+    told = plugins.call("STATUS", conf).error
+    plugins.machine.run("umount", nft)
+    assert (told["code"], told["msg"]) == (50, "the nft program is missing")
+
+
+def test_B2_P17_a_delegate_that_is_nowhere_is_told(plugins: Plugins) -> None:
+    told = plugins.call(
+        "STATUS", {"cniVersion": "1.1.0", "name": "net", "type": "bridge", "ipam": {"type": "none"}}
+    ).error
+    assert told["code"] == 50
+    assert told["msg"].startswith("cannot run IPAM plugin 'none': plugin 'none' not found in ")
+
+
 WAYS = [
     {"dst": "10.8.0.0/16", "gw": "10.77.0.1", "mtu": 1300, "advmss": 1200, "priority": 7, "table": 123},
     {"dst": "10.9.0.0/16", "scope": 0, "gw": "10.77.0.1"},
