@@ -56,7 +56,7 @@ def state(machine: Machine) -> list[Any]:
 def test_delete_undoes_an_add_that_was_killed_at_any_point(box: Machine, tmp_path: Any, keys: dict[str, Any]) -> None:
     plugins = Plugins(box, tmp_path / "plugins")
     conf = {"cniVersion": "1.0.0", "name": "net", "prevResult": PREVIOUS} | keys
-    before, places = state(box), []
+    before, places = state(box), list[str]()
     for place in killed.adds(plugins, conf, BOX):
         plugins.delete({"cniVersion": "1.0.0", "name": "net", "type": keys["type"]}, BOX)
         assert state(box) == before, f"killed at {place}"

@@ -64,7 +64,7 @@ def test_B3_delete_undoes_an_add_that_was_killed_at_any_point(box: Machine, tmp_
     plugins = Plugins(box, tmp_path / "plugins")
     ifname = IFNAMES.get(name, "eth0")
     bare = {"cniVersion": "1.0.0", "name": "net", "type": name, "bridge": "cni0", "cleanupBridge": True}
-    before, places = state(box), []
+    before, places = state(box), list[str]()
     for place in killed.adds(plugins, bare | WISHES[name], BOX, ifname):
         plugins.delete(bare, "" if len(places) % 2 else BOX, ifname=ifname)
         assert state(box) == before, f"killed at {place}"

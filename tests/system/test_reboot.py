@@ -17,16 +17,19 @@ SERVER = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 
 
+def kill(first: Path) -> None:
+    """A container with its supervisor, which is the parent of its first process."""
+    os.kill(int((first / "stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    eventually(lambda: not (first / "exe").exists())
+
+
 @pytest.fixture
 def reboot(minirt: Command, tmp_path: Path) -> Iterator[Callable[[], None]]:
     (tmp_path / "boot_id").write_text("00000001-0000-4000-8000-000000000000\n")
 
     def switch_off_and_on() -> None:
         for name in NAMES:
-            first = Path(f"/proc/{minirt.inspect(name)['State']['Pid']}")
-            supervisor = int((first / "stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(supervisor, signal.SIGKILL)  # the container goes with it
-            eventually(lambda first=first: not (first / "exe").exists())
+            kill(Path(f"/proc/{minirt.inspect(name)['State']['Pid']}"))
         for path in Path("/run/netns").iterdir():
             minirt.machine.run("umount", str(path))
         minirt.machine.run("ip", "link", "del", "cni-lab")
