@@ -20,6 +20,8 @@ from minirt.trace.reading import Answer, Call, Step, Trace
 from minirt.trace.recorder import Recorder
 
 RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}]}
+IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
+LONG = f"sysctl -w net/ipv4/{'conf/' * 18}eth0"
 ID = "0123456789ab" * 5 + "cdef"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,7 +29,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 def calling(plugin: str, command: str = "ADD", by: str = "", **stdin: Any) -> Calling:
     env = {"CNI_COMMAND": command, "CNI_IFNAME": "eth0", "CNI_STEPS_FD": "9", "TOKEN": "hunter2", "HOME": "/root"}
     return Calling(
-        command, "lab", plugin, f"/opt/{plugin}", env, {"cniVersion": "1.0.0", "type": "bridge", **stdin}, by
+        command,
+        "lab",
+        plugin,
+        f"/opt/{plugin}",
+        env,
+        {"cniVersion": "1.0.0", "type": "bridge", "ipam": IPAM, **stdin},
+        by,
     )
 
 
@@ -49,6 +57,7 @@ def record(path: Path, command: str = "minirt run") -> None:
     recorder.event(Stepping(outer, "bridge", "ADD", "ip link del <x>", undo=True))
     recorder.event(answered(outer))
     recorder.event(other)
+    recorder.event(Stepping(other, "portmap", "ADD", LONG))
     recorder.event(answered(other, {"code": 7, "msg": "no such thing"}, 1, stderr=b"a \xff log\n", problem="no"))
 
 
@@ -159,6 +168,8 @@ def test_the_tree_shows_who_called_whom_and_what_they_changed(trace: Trace) -> N
         "│  │  … 1 more line, which --full shows",
         "│  └─ undo: ip link del <x>",
         "└─ 3 portmap  ADD eth0 on lab: error 7: no such thing  5.1 ms",
+        f"  └─ $ {LONG[:92]}",
+        f"  {LONG[92:]}",
     ]
 
 
@@ -188,7 +199,7 @@ def test_the_lines_of_json_are_a_call_each_and_whole(trace: Trace) -> None:
     bridge, local, portmap = map(json.loads, lines.draw(trace).splitlines())
     assert [(item["number"], item["by"]) for item in (bridge, local, portmap)] == [(1, 0), (2, 1), (3, 0)]
     assert bridge["result"] == RESULT and bridge["exit"] == 0 and bridge["seconds"] == 0.00512
-    assert portmap["result"]["code"] == 7 and portmap["stderr"] == "a \\xff log\n" and portmap["steps"] == []
+    assert portmap["result"]["code"] == 7 and portmap["stderr"] == "a \\xff log\n" and len(portmap["steps"]) == 1
     assert [step["undo"] for step in bridge["steps"]] == [False, False, False, True]
 
 
@@ -206,7 +217,8 @@ def test_the_mermaid_text_is_a_sequence_diagram_by_its_grammar(trace: Trace) -> 
     assert diagram.messages[3].text == "10.1.0.2/24 (5.1 ms)"
     assert diagram.messages[5].text == "error 7: no such thing (5.1 ms)"
     noted = [line for _, text in diagram.notes for line in text]
-    assert noted[0] == "ip link add x; # 0123456789ab…" and noted[-1] == "undo: ip link del <x>"
+    assert noted[0] == "ip link add x; # 0123456789ab…" and noted[-2] == "undo: ip link del <x>"
+    assert len(noted[-1]) == 90 and noted[-1].endswith("…")
 
 
 def test_the_svg_is_whole_and_nothing_of_it_overlaps_or_leaves_the_page(path: Path) -> None:
@@ -225,6 +237,17 @@ def test_the_svg_is_whole_and_nothing_of_it_overlaps_or_leaves_the_page(path: Pa
     assert sum(item.get("class", "").startswith("arrow bad") for item in root.iter(f"{SVG}path")) == 2
     style = root.findtext(f"{SVG}style") or ""
     assert "prefers-color-scheme: dark" in style and "url(" not in style
+
+
+def test_what_stands_on_an_arrow_of_the_svg_stands_between_its_ends(trace: Trace) -> None:
+    root = ElementTree.fromstring(svg.draw(trace))
+    lives = [item.attrib["d"] for item in root.iter(f"{SVG}path") if item.get("class") == "life"]
+    minirt, bridge, local, portmap = (float(life.removeprefix("M").split()[0]) for life in lives)
+    areas = [(item.text or "", area(item)) for item in root.iter(f"{SVG}text")]
+    given = [box for text, box in areas if text.startswith("stdin: ")]
+    assert given[0][0] > minirt and given[0][2] < bridge and given[1][2] < portmap
+    (inner,) = (box for text, box in areas if text.startswith("the same environment"))
+    assert bridge < inner[0] and inner[2] < local
 
 
 def area(text: ElementTree.Element) -> tuple[float, float, float, float]:
