@@ -93,7 +93,7 @@ def _number() -> int | None:
     fd = int(text)
     try:
         channel = _socket.socket(fileno=fd)
-    except OSError:
+    except (OSError, OverflowError):
         return None
     fits = (channel.family, channel.type) == (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     channel.detach()

@@ -41,7 +41,7 @@ def make(quiet: bool = False, account: Account | None = None, recorder: Recorder
 
 def account(values: dict[str, Any], detached: bool = False) -> Account | None:
     """What --explain and --step ask for; nothing is loaded when neither is there. Raises UsageError."""
-    if values["explain"] is None and not values["step"]:
+    if values["explain"] is None and not values.get("step"):
         return None
     from minirt.cli import explaining
 

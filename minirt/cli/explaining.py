@@ -19,12 +19,12 @@ def account(values: dict[str, Any], detached: bool = False) -> Account:
     form = values["explain"] or FORMATS[0]
     if form not in FORMATS:
         raise UsageError(f"invalid --explain={form}", f"one of {', '.join(FORMATS)}")
-    if values["step"] and detached:
+    if values.get("step") and detached:
         raise UsageError("--step cannot stop what another process does", "use --explain, or run it in the foreground")
     # A copy: what goes on in the background has lost its standard error, and the account goes where we were asked.
     fd = os.dup(sys.stderr.fileno())
     write = Text(os.fdopen(fd, "w", errors="replace"), form).write
-    if not values["step"]:
+    if not values.get("step"):
         return Account(write, fds=(fd,))
     from minirt.explain.pause import Pause
 

@@ -1,0 +1,124 @@
+"""An account as text: what a shell takes as it stands, in 100 columns, and what a command is for."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minirt.explain import reasons
+from minirt.explain.account import COMMAND, FACT, Account, Item, commands, said
+from minirt.explain.pause import looks
+from minirt.explain.text import WIDTH, Text, broken, with_variable, wrapped
+
+ID = "4f2a" * 16
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ip link set a up", ["ip link set a up"]),
+        ("ip link set a up\nip link set b up", ["ip link set a up", "ip link set b up"]),
+        ("nft 'add a { x; }'; nft 'add b'", ["nft 'add a { x; }'", "nft 'add b'"]),
+        ("nft 'create table t\ntable t {\n}\n'; nft 'add b'", ["nft 'create table t\ntable t {\n}\n'", "nft 'add b'"]),
+        ("", []),
+    ],
+)
+def test_the_commands_of_a_step_are_told_apart_as_a_shell_does(text: str, found: list[str]) -> None:
+    assert commands(text) == found
+
+
+WORDS = st.lists(st.text("abc/=:-", min_size=1, max_size=60), min_size=1, max_size=12)
+
+
+@given(words=WORDS)
+def test_a_broken_command_is_the_same_command(words: list[str]) -> None:
+    command = shlex.join(words)
+    text = "\n".join(broken(command, "$ ", "    ")).removeprefix("$ ")
+    assert shlex.split(text.replace("\\\n", " ")) == words
+    assert all(len(line) <= WIDTH or len(line.split()) <= 3 for line in text.splitlines())
+
+
+@given(words=WORDS)
+def test_wrapped_words_are_the_same_words(words: list[str]) -> None:
+    assert " ".join(wrapped(" ".join(words), "    ")).split() == " ".join(words).split()
+
+
+@pytest.mark.parametrize(
+    "command", [f"echo {ID}", f"echo 'cni net {ID} eth0'", f"echo /run/{ID}/x {ID}_x '{ID}' a{ID}b", "echo"]
+)
+def test_a_variable_for_the_id_gives_the_same_words(command: str) -> None:
+    shown = with_variable(command, ID)
+    assert ID not in shown
+    typed = subprocess.run(["sh", "-c", f"ID={ID}; {shown}"], capture_output=True, text=True, check=True).stdout
+    assert typed == subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
+def told(*items: Item, form: str = "short") -> str:
+    stream = io.StringIO()
+    text = Text(stream, form, {})
+    for item in items:
+        text.write(item)
+    return stream.getvalue()
+
+
+def test_a_reason_is_given_once_and_in_full_each_time() -> None:
+    item = Item(COMMAND, "bridge", "ip link set a up", 1, why="because")
+    assert told(item, item).count("because") == 1
+    assert told(item, item, form="full").count("because") == 2
+
+
+def test_a_text_of_many_lines_is_whole_only_in_full() -> None:
+    item = Item(COMMAND, "bridge", "nft 'one\ntwo\nthree'", 1)
+    assert "… 2 more lines, which --explain=full shows" in told(item)
+    assert "nft 'one\ntwo\nthree'" in told(item, form="full")
+
+
+def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
+    stream = io.StringIO()
+    account = Account(Text(stream, "short", {}).write)
+    stream.close()
+    account.fact("nobody reads this")
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("ip -n box link set lo up", "the loopback, which is down in a new namespace"),
+        ("nsenter --net=/proc/1/ns/net ip -6 route add default via fe80::1", "where all packets go"),
+        ("ip netns exec box sysctl -w net/ipv6/conf/eth0/disable_ipv6=0", "IPv6 on this interface"),
+        ("nsenter --net=/run/netns/box", "into the network namespace that the plugins work on"),
+        ("frobnicate", ""),
+    ],
+)
+def test_a_command_is_explained_wherever_it_works(command: str, reason: str) -> None:
+    assert reasons.of(command).startswith(reason) and bool(reasons.of(command)) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("command", "look"),
+    [
+        ("ip netns add box", "ip netns; lsns -t net"),
+        ("ip -n box addr add 10.1.0.2/24 dev eth0", "ip -n box addr"),
+        ("ip link add cni0 type bridge", "ip -d link show cni0"),
+        ("ip netns exec box sysctl -w net/ipv4/ip_forward=1", "ip netns exec box sysctl net/ipv4/ip_forward"),
+        ("nft 'add element inet cni_portmap any4 { tcp . 80 }'", "nft list table inet cni_portmap"),
+    ],
+)
+def test_where_to_look_is_where_the_command_works(command: str, look: str) -> None:
+    assert looks(command) == look
+
+
+def test_an_answer_in_a_line() -> None:
+    answer = b'{"interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.1.0.2/24"}], "dns": {}}'
+    assert said("ADD", answer) == "interface eth0; address 10.1.0.2/24"
+    assert said("ADD", b"no JSON") == said("DEL", b"") == "done"
+    assert said("ADD", b"{}") == "an empty result"
+
+
+def test_what_an_item_leaves_open_is_left_out_of_its_json() -> None:
+    assert Item(FACT, "runtime", "x").to_json() == {"kind": "fact", "who": "runtime", "text": "x", "level": 0}

@@ -1,0 +1,106 @@
+"""What a plugin tells of its steps, to whom, and that it never minds not being heard."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cni_plugins.sdk.main import do, new_plan
+from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Step
+
+
+@record
+class Said(Step):
+    """Does nothing, or fails."""
+
+    text: str
+    fails: bool = False
+
+    def describe(self) -> str:
+        return self.text
+
+    def apply(self) -> None:
+        if self.fails:
+            raise RuntimeError(self.text)
+
+
+@pytest.fixture
+def ear(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monkeypatch.setenv(STEPS_FD, str(theirs.fileno()))
+    monkeypatch.setenv("CNI_COMMAND", "ADD")
+    monkeypatch.setattr("sys.argv", ["/opt/cni/bin/bridge"])
+    ours.settimeout(5)
+    with ours, theirs:
+        yield ours
+
+
+def heard(ear: socket.socket) -> dict[str, object]:
+    message: dict[str, object] = json.loads(ear.recv(1 << 16))
+    return message
+
+
+def test_each_step_is_told_before_it_is_applied_and_before_it_is_undone(ear: socket.socket) -> None:
+    with pytest.raises(RuntimeError), new_plan() as plan:
+        plan.do(Said("one"), Said(""), Said("two", fails=True))
+    who = {"plugin": "bridge", "verb": "ADD"}
+    assert [heard(ear) for _ in range(3)] == [
+        who | {"step": "one", "undo": False},
+        who | {"step": "two", "undo": False},
+        who | {"step": "one", "undo": True},
+    ]
+
+
+def test_with_step_the_runtime_gives_leave_for_each(ear: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STEPS_FD, f"{os.environ[STEPS_FD]}:step")
+    done: list[str] = []
+
+    def work() -> None:
+        do(Said("one"))
+        done.append("one")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert heard(ear)["step"] == "one"
+    thread.join(0.05)
+    assert done == []
+    ear.send(b"\n")
+    thread.join(5)
+    assert done == ["one"]
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "99999", "0:step", "²", "1000000000000000000000"])
+def test_nobody_who_listens_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(STEPS_FD, value)
+    do(Said("one"))
+
+
+def test_a_number_that_has_come_to_mean_another_descriptor_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
+) -> None:
+    path = os.path.join(tmp_path, "file")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    stream, other = socket.socketpair()
+    for number in (fd, stream.fileno()):
+        monkeypatch.setenv(STEPS_FD, str(number))
+        do(Said("one"))
+        os.fstat(number)
+    assert os.path.getsize(path) == 0
+    other.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        other.recv(1)
+    os.close(fd)
+    stream.close()
+    other.close()
+
+
+def test_a_listener_that_has_gone_is_no_reason_to_fail(ear: socket.socket) -> None:
+    ear.close()
+    do(Said("one"))
