@@ -47,6 +47,17 @@ def test_a_container_is_attached_and_nothing_is_left_when_it_ends(ctr: Container
     assert machine.links() == {"lo", "cni-ctr"}
 
 
+def test_the_whole_chain_is_gone_when_the_container_is(ctr: Containerd, machine: Machine) -> None:
+    """DEL is told no namespace: what the plugins behind the first have made is found without."""
+    rates = {f"{way}{what}": 80_000_000 for way in ("ingress", "egress") for what in ("Rate", "Burst")}
+    behind = [{"type": "firewall"}, {"type": "tuning", "mtu": 1400}, {"type": "bandwidth"} | rates]
+    write_list("net", BRIDGE, {"type": "portmap", "capabilities": {"portMappings": True}}, *behind)
+    shown = ctr.run("one", "/bin/ip", "addr").stdout
+    assert "mtu 1400" in shown and "inet 10.78.0.2/24" in shown
+    assert (machine.elements(), _leases(), machine.links()) == ([], set(), {"lo", "cni-ctr"})
+    assert not [path for path in machine.files() if path.startswith("/run/cni/tuning")]
+
+
 def test_containers_reach_each_other_by_both_families(ctr: Containerd, machine: Machine) -> None:
     ctr.start("one", "/bin/sleep", "600")
     for address in ("10.78.0.2", "fd00:78::2"):

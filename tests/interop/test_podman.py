@@ -29,6 +29,17 @@ BRIDGE: dict[str, Any] = {
     "ipam": {"type": "host-local", "ranges": RANGES},
 }
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
+BEHIND: list[dict[str, Any]] = [
+    {"type": "firewall", "ingressPolicy": "same-bridge"},
+    {"type": "tuning", "mtu": 1400, "sysctl": {"net.core.somaxconn": "512"}},
+    {
+        "type": "bandwidth",
+        "ingressRate": 80_000_000,
+        "ingressBurst": 8_000_000,
+        "egressRate": 80_000_000,
+        "egressBurst": 8_000_000,
+    },
+]
 SERVE = ("box", "httpd", "-f", "-p", "80", "-h", "/etc")
 
 
@@ -64,6 +75,26 @@ def test_a_container_is_addressed_published_and_taken_down(podman: Podman, machi
     podman("rm", "--force", "--time=0", "web")
     assert machine.elements() == []
     assert _leases() == set()
+
+
+def test_the_whole_chain_is_served_and_taken_down(podman: Podman, machine: Machine) -> None:
+    """Every plugin that a container's host end may need, in one list; a second container is still there at the end."""
+    write_list("lab", BRIDGE, PORTMAP, *BEHIND)
+    podman("run", "-d", "--name", "other", "--network", "lab", *SERVE)
+    quiet = machine.elements()
+    podman("run", "-d", "--name", "web", "--network", "lab", "-p", "8080:80", *SERVE)
+    for address in ("127.0.0.1:8080", "10.77.0.1:8080", "10.77.0.3"):
+        assert _answers(machine, f"http://{address}/hosts"), address
+    seen = podman("exec", "web", "cat", "/sys/class/net/eth0/mtu", "/proc/sys/net/core/somaxconn").stdout
+    assert seen.split() == ["1400", "512"]
+    shaped = [item for item in json.loads(machine.text("tc", "-j", "qdisc", "show")) if item["kind"] == "tbf"]
+    assert len(shaped) == 4  # both ways of either
+    podman("rm", "--force", "--time=0", "web")
+    assert machine.elements() == quiet
+    podman("rm", "--force", "--time=0", "other")
+    assert (machine.elements(), _leases()) == ([], set())
+    assert machine.links() == {"lo", "cni-pod"}
+    assert not [path for path in machine.files() if path.startswith(("/run/cni/tuning", "/run/cni/bandwidth"))]
 
 
 def test_an_address_and_a_mac_that_are_asked_for_are_given(podman: Podman) -> None:
