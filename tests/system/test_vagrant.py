@@ -22,8 +22,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "checkout/vagrant"
 
 
-def _validate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """`vagrant validate` without a network, with a home of its own, and with a VirtualBox that is but a version."""
+def _validate(folder: Path, *options: str, provider: str = "virtualbox") -> subprocess.CompletedProcess[str]:
+    """`vagrant validate` without a network, with a home of its own, a VirtualBox that is but a version, and the libvirt
+    that libvirt has for tests."""
     scratch = folder.parent / "scratch"
     scratch.mkdir()
     (scratch / "VBoxManage").write_text(VIRTUALBOX)
@@ -34,7 +35,8 @@ def _validate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         "VAGRANT_HOME": str(scratch / "home"),
         "VAGRANT_DOTFILE_PATH": str(scratch / "dot"),
         "VAGRANT_CHECKPOINT_DISABLE": "1",
-        "VAGRANT_DEFAULT_PROVIDER": "virtualbox",
+        "VAGRANT_DEFAULT_PROVIDER": provider,
+        "LIBVIRT_DEFAULT_URI": "test:///default",
     }
     return subprocess.run(
         ["unshare", "--net", "vagrant", "validate", *options],
@@ -47,11 +49,23 @@ def _validate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("options", [(), ("--ignore-provider",)], ids=["VirtualBox", "no provider"])
-def test_vagrant_has_nothing_to_say_about_the_vagrantfile(folder: Path, options: tuple[str, ...]) -> None:
-    done = _validate(folder, *options)
+@pytest.mark.parametrize("provider", ["virtualbox", "libvirt"])
+def test_vagrant_has_nothing_to_say_about_the_vagrantfile(folder: Path, provider: str) -> None:
+    done = _validate(folder, provider=provider)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "Vagrantfile validated successfully" in done.stdout
+
+
+def test_nor_has_it_where_there_is_no_provider(folder: Path) -> None:
+    done = _validate(folder, "--ignore-provider")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_vagrant_would_have_said_so_of_libvirt_too(folder: Path) -> None:
+    text = (folder / "Vagrantfile").read_text()
+    (folder / "Vagrantfile").write_text(text.replace("machine.memorybacking", "machine.memmorybacking"))
+    done = _validate(folder, provider="libvirt")
+    assert done.returncode == 1 and "settings shouldn't exist: memmorybacking" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -64,7 +78,7 @@ def test_vagrant_has_nothing_to_say_about_the_vagrantfile(folder: Path, options:
     ],
 )
 def test_vagrant_would_have_said_so(folder: Path, right: str, wrong: str, complaint: str) -> None:
-    """What the test above proves: a Vagrantfile with a slip in it is refused."""
+    """What the tests above prove: a Vagrantfile with a slip in it is refused."""
     text = (folder / "Vagrantfile").read_text()
     assert right in text
     (folder / "Vagrantfile").write_text(text.replace(right, wrong, 1))
