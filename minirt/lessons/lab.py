@@ -72,7 +72,7 @@ class Lab:
                 ["unshare", *words, "bash", "-c", script],  # noqa: S607
                 stdin=None if os.isatty(0) else subprocess.DEVNULL,
                 pass_fds=(orders, codes),
-                env=os.environ | {"PATH": path},
+                env=_environment() | {"PATH": path},
             )
         except FileNotFoundError as error:
             raise MinirtError("'unshare' is not installed", "it is in the package util-linux") from error
@@ -128,3 +128,9 @@ class Lab:
                 raise MinirtError("the lab is gone", "its shell has ended; begin the lesson again")
             text += more
         return int(text)
+
+
+def _environment() -> dict[str, str]:
+    """The learner's own, less what would have plugins or networks looked for elsewhere."""
+    strange = ("CNI_", "NETCONF", "CAP_ARGS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(strange)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -44,6 +45,12 @@ def test_a_program_that_is_missing_is_told_with_its_package(minirt: Command, tmp
         (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     told = minirt.fails(1, "lesson", "8", env={"PATH": str(tmp_path)})
     assert "lesson 8 needs nft, curl" in told and "apt install nftables curl" in told
+
+
+def test_what_the_learner_has_set_for_plugins_stays_outside_of_the_lab(minirt: Command) -> None:
+    strange = {"CNI_PATH": "/nowhere", "CNI_IFNAME": "strange", "NETCONFPATH": "/nowhere"}
+    told = minirt.ok("lesson", "5", input=ENTER, env=os.environ | strange)
+    assert "✗" not in told and "That was lesson 5." in told
 
 
 @pytest.fixture
