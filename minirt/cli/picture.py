@@ -5,7 +5,7 @@ from __future__ import annotations
 from minirt.cli import engine
 from minirt.cli.output import need_root
 from minirt.cli.verb import VALUE, Argument, Option, Verb
-from minirt.errors import UsageError
+from minirt.errors import MinirtError, UsageError
 from minirt.spec import parse_number
 
 TYPE_CHECKING = False
@@ -37,6 +37,8 @@ def path(values: dict[str, Any]) -> int:
     picture = survey.take(engine.catalog(), engine.look().all(), "", rules)
     walked = telling.walk(picture, rules, values["container"], values["destination"])
     print(telling.tell(walked))
+    if rules.problem:
+        raise MinirtError(rules.problem, "what is told of rules above says nothing")
     if values["counters"]:
         print(flush=True)
         counters.watch(walked, seconds, _say)

@@ -106,7 +106,7 @@ class Counters:
                 hook = f"type filter hook {point.hook} priority {_PRIORITY};"
                 lines.append(f"add chain {chain} {{ {hook} }}")
                 lines += [f"add rule {chain} {match} counter" for match in (point.out, point.back)]
-        command = ("nft", "-i")
+        command = (ruleset.program(), "-i")
         with ExitStack() as entered:
             if space != OURS:
                 entered.enter_context(Inside(space))

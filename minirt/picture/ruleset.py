@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -239,7 +240,7 @@ def read() -> Ruleset:
     try:
         items, text = objects("list", "ruleset"), _nft("-a", "list", "ruleset")
     except (OSError, subprocess.SubprocessError) as error:
-        return Ruleset([], "", f"the rules of nftables cannot be read: {error}")
+        return Ruleset([], "", f"the rules of nftables cannot be read, and none are shown: {error}")
     return Ruleset(items, text)
 
 
@@ -255,9 +256,17 @@ def objects(*words: str) -> list[dict[str, Any]]:
     raise subprocess.SubprocessError("they change faster than nft can read them")
 
 
+def program() -> str:
+    """The path of nft; root's own folders are looked through as well. Raises FileNotFoundError."""
+    found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        raise FileNotFoundError("there is no nft (package nftables)")
+    return found
+
+
 def _nft(*words: str) -> str:
     env = os.environ | {"LC_ALL": "C.UTF-8"}
-    command = ("nft", *words)
+    command = (program(), *words)
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=30, check=True)  # noqa: S603
     return done.stdout
 

@@ -130,7 +130,11 @@ def _container(
     )
     own = [address.partition("/")[0] for item in interfaces for address in item.link.addresses]
     ports = tuple(_ports(rules, own))
-    missing = tuple(_missing(wishes, ports, own)) if not network or _publishes(interfaces, ports, wishes) else ()
+    missing = (
+        tuple(_missing(wishes, ports, own, rules.problem))
+        if not network or _publishes(interfaces, ports, wishes)
+        else ()
+    )
     masquerades = tuple(
         address
         for item in interfaces
@@ -179,10 +183,11 @@ def _ports(rules: Ruleset, own: Sequence[str]) -> Iterator[Port]:
             yield port
 
 
-def _missing(wishes: Sequence[Any], ports: Sequence[Port], own: Sequence[str]) -> Iterator[Port]:
-    """What was asked for and is not there: somebody has flushed it, or it is kept where nft does not see it."""
+def _missing(wishes: Sequence[Any], ports: Sequence[Port], own: Sequence[str], unread: str) -> Iterator[Port]:
+    """What was asked for and is not there: somebody has flushed it, or it is kept where nft does not see it. Where the
+    rules could not be read, `unread` says why, and the port is shown without a judgement."""
     there = {(port.protocol, port.number) for port in ports}
     for wish in wishes:
         if (wish.protocol, wish.host) not in there:
             target = next((address for address in own if ":" not in address), own[0] if own else "")
-            yield Port(wish.protocol, wish.host_ip, wish.host, target, wish.container)
+            yield Port(wish.protocol, wish.host_ip, wish.host, target, wish.container, unread)

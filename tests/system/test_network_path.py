@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.command import Command, bridge, eventually
+from support.command import PROGRAM, Command, bridge, eventually
 from support.machine import Machine
 from support.plugins import GO
 from support.world import add_world
@@ -353,3 +353,33 @@ def test_walls_between_containers_are_foretold(minirt: Command) -> None:
     minirt.machine.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
     assert "are isolated" in asks("isolated-a", "isolated-b")
     minirt.ok("rm", "-f", *names)
+
+
+def test_the_first_translation_decides(minirt: Command, world: str) -> None:
+    machine = minirt.machine
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    late = "type nat hook postrouting priority 110; ip saddr 10.143.0.0/20 snat to 192.0.2.99;"
+    early = "type nat hook postrouting priority 90; ip saddr 10.143.0.0/20 tcp dport 80 snat to 192.0.2.7;"
+    server = subprocess.Popen(["ip", "netns", "exec", world, "python3", "-c", ECHO])
+    try:
+        machine.run("nft", f"table ip late {{ chain post {{ {late} }}; }}")
+        assert asked(minirt, "web", "192.0.2.2", "80") == now(path(minirt, "web", "192.0.2.2:80")) == "192.0.2.1"
+        machine.run("ip", "addr", "add", "192.0.2.7/24", "dev", "uplink")
+        machine.run("nft", f"table ip early {{ chain post {{ {early} }}; }}")
+        assert asked(minirt, "web", "192.0.2.2", "80") == now(path(minirt, "web", "192.0.2.2:80")) == "192.0.2.7"
+    finally:
+        server.kill()
+        server.wait()
+    minirt.ok("rm", "-f", "web")
+
+
+def test_where_nft_is_missing_nothing_is_said_of_rules(minirt: Command) -> None:
+    """What is there is drawn; what cannot be known is said not to be known."""
+    minirt.ok("run", "-d", "--name", "web", "-p", "8080:80", *SLEEP)
+    hidden = ("unshare", "-m", "bash", "-c", 'mount --bind /dev/null "$(command -v nft)"; exec "$@"', "hidden")
+    done = minirt.machine.run(*hidden, PROGRAM, "network", "graph")
+    assert "10.143.0.2/20" in done.stdout and "note: the rules of nftables cannot be read" in done.stdout
+    assert "no rule of nftables does it" not in done.stdout
+    done = minirt.machine.run(*hidden, PROGRAM, "network", "path", "web", "192.0.2.2", check=False)
+    assert done.returncode == 1 and "cannot be read" in done.stderr and "leaves the host" in done.stdout
+    minirt.ok("rm", "-f", "web")

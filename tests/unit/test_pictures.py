@@ -121,3 +121,10 @@ def test_what_is_written_can_be_read_on_what_it_is_written_on(colours: dict[str,
     for name in ("ink", "quiet", "warn", *svg.KINDS):
         low, high = sorted((light(colours[name]), light(colours[paper])))
         assert (high + 0.05) / (low + 0.05) >= 4.5 or (paper == "frame" and name not in ("ink", "quiet", "warn")), name
+
+
+def test_links_with_names_alike_are_cards_of_their_own() -> None:
+    bridges = tuple(Link(index, name, "bridge", "", 1500, True) for index, name in enumerate(("a-b", "a.b", "a_b"), 3))
+    drawn = scheme.of(Picture("lab", Space("", 1, bridges, ()), (), bridges))
+    nodes, _edges = drawings.mermaid(scheme.mermaid(drawn))
+    assert len([key for key in nodes if key.startswith("bridge_")]) == 3
