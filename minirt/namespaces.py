@@ -7,6 +7,7 @@ does, and steps out again: `ip netns` lists it and works on it. Others see the p
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import fcntl
 import os
@@ -62,15 +63,16 @@ class PinNetns(KernelStep):
 
     @staticmethod
     def _bind_a_new_one(path: str) -> None:
-        home = os.open(_OURS, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            sys.unshare(sys.CLONE_NEWNET)
+        with Undisturbed():
+            home = os.open(_OURS, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                sys.mount(_OURS, path, "none", sys.MS_BIND)
+                sys.unshare(sys.CLONE_NEWNET)
+                try:
+                    sys.mount(_OURS, path, "none", sys.MS_BIND)
+                finally:
+                    sys.setns(home, sys.CLONE_NEWNET)
             finally:
-                sys.setns(home, sys.CLONE_NEWNET)
-        finally:
-            os.close(home)
+                os.close(home)
 
     def undo(self) -> None:
         remove_network(self.name)
@@ -111,23 +113,50 @@ class RaiseLoopback(KernelStep):
                 any_socket.close()
 
 
+class Undisturbed:
+    """In the block no handler of a signal runs: one that raises between two namespaces would leave us in the wrong one.
+
+    Signals that arrive meanwhile are handled when it ends.
+    """
+
+    def __enter__(self) -> None:
+        self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+        try:
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        except BaseException:  # by a handler that was due already
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+
+
 class Inside:
-    """The block runs in the network namespace at `path`, this process being single-threaded."""
+    """The block runs in the network namespace at `path`, this process being single-threaded and undisturbed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._undisturbed = Undisturbed()
 
     def __enter__(self) -> None:
-        target = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._undisturbed.__enter__()
         try:
-            self._home = os.open(_OURS, os.O_RDONLY | os.O_CLOEXEC)
-            sys.setns(target, sys.CLONE_NEWNET)
-        finally:
-            os.close(target)
+            target = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._home = os.open(_OURS, os.O_RDONLY | os.O_CLOEXEC)
+                sys.setns(target, sys.CLONE_NEWNET)
+            finally:
+                os.close(target)
+        except BaseException:
+            self._undisturbed.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        sys.setns(self._home, sys.CLONE_NEWNET)
-        os.close(self._home)
+        try:
+            sys.setns(self._home, sys.CLONE_NEWNET)
+            os.close(self._home)
+        finally:
+            self._undisturbed.__exit__()
 
 
 def share_directory(path: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import box, leftovers
@@ -150,3 +152,36 @@ def test_a_container_without_a_path_has_the_hosts_network(machine: Machine) -> N
     child.go()
     assert streams.end(child).lines == [os.readlink("/proc/self/ns/net")]
     assert machine.links() == {"lo"}
+
+
+class Boom(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["unshare", "mount", "setns"])
+def test_a_handler_that_raises_leaves_us_where_we_were(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The signal arrives when we have just left for another namespace."""
+
+    def boom(_number: int, _frame: object) -> None:
+        raise Boom
+
+    def interrupted(*args: Any) -> None:
+        real(*args)
+        if not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    sent: list[bool] = []
+    real = getattr(sys, moment)
+    home = os.stat("/proc/thread-self/ns/net").st_ino
+    before = signal.signal(signal.SIGUSR1, boom)
+    monkeypatch.setattr(sys, moment, interrupted)
+    try:
+        with pytest.raises(Boom):
+            make("lab")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert os.stat("/proc/thread-self/ns/net").st_ino == home
+    assert machine.run("ip", "netns", "list").stdout == ""
