@@ -8,6 +8,7 @@ file that imports anything of `cni_plugins` but the wire (`cni_plugins.spec`).
     request     what a plugin is given: environment and standard input
     executor    where plugins are found and how they are started
     call        one call of a plugin: run, read its answer, say what was wrong with it
+    inside      what a plugin tells of its own work to those who listen; standin: of its delegates, where it does not
     operations  ADD, DEL, CHECK, GC, STATUS and VERSION over a list, with their orders and failure rules
     cache       what was added, in libcni's own place and format
     locks       who waits for whom

@@ -49,14 +49,19 @@ class Recorder:
     def __init__(self, path: str, command: str, hold: bool = False) -> None:
         self.path = os.path.abspath(path)
         self._fd = -1
-        self._run = f"{time.time_ns():x}-{os.getpid()}"
         self._command = command
-        self._begun = False
-        self._calls = 0
-        self._open: list[tuple[int, Calling]] = []
+        self._start()
         self._refuse_others()
         if hold:
             self._fd = self._opened()
+
+    def _start(self) -> None:
+        """A run of its own for this process: after a fork both record, and neither knows how far the other is."""
+        self._pid = os.getpid()
+        self._run = f"{time.time_ns():x}-{self._pid}"
+        self._begun = False
+        self._calls = 0
+        self._open: list[tuple[int, Calling]] = []
 
     def _refuse_others(self) -> None:
         try:
@@ -74,6 +79,8 @@ class Recorder:
 
     def event(self, event: Event) -> None:
         """For `Cni(watch=)`."""
+        if os.getpid() != self._pid:
+            self._start()
         if isinstance(event, Calling):
             self._calling(event)
         elif isinstance(event, Answered):

@@ -175,6 +175,15 @@ def test_a_failure_is_recorded_with_what_was_taken_back(minirt: Command, scripte
     assert "error 7: never" in minirt.ok("cni", "trace", str(TRACE))
 
 
+def test_a_trace_is_recorded_beside_an_account(minirt: Command, lab: str) -> None:
+    done = minirt("cni", "add", "lab", lab, "--trace", str(TRACE), "--explain")
+    minirt.ok("cni", "del", "lab", lab)
+    steps = [line for step in shown(minirt)[0]["steps"] for line in step["text"].split("\n")]
+    assert any(line.startswith("ip link add") for line in steps)
+    explained = done.stderr.replace(" \\\n", "")
+    assert done.returncode == 0 and all(f"$ {line}" in done.stderr for line in steps if len(line) < 60), explained
+
+
 def test_a_trace_that_cannot_be_written_is_told_before_anything_is_made(minirt: Command, lab: str) -> None:
     assert "is there, and no trace" in minirt.fails(1, "cni", "add", "lab", lab, "--trace", "/etc/passwd")
     assert "Is a directory" in minirt.fails(125, "run", "--trace", "/run", "host", "true")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +24,7 @@ RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/24"}]}
 IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
 LONG = f"sysctl -w net/ipv4/{'conf/' * 18}eth0"
 ID = "0123456789ab" * 5 + "cdef"
+PID = os.getpid()
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -126,6 +128,22 @@ def test_a_run_without_calls_leaves_an_empty_trace(tmp_path: Path) -> None:
     assert trace.calls == [] and tree.Tree().draw(trace) == ""
     ElementTree.fromstring(svg.draw(trace))
     sequence.parse(mermaid.draw(trace))
+
+
+def test_two_processes_that_record_by_one_recorder_are_two_runs(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "trace"), "minirt run")
+    for process in (os.fork(), 0):  # the child first
+        if not process:
+            call = calling("bridge", "DEL")
+            recorder.event(call)
+            recorder.event(answered(call))
+            if os.getpid() != PID:
+                os._exit(0)
+        else:
+            os.waitpid(process, 0)
+    trace = reading.read(str(tmp_path / "trace"))
+    assert [len(run.roots) for run in trace.runs] == [1, 1]
+    assert [(call.number, call.ok) for call in trace.calls] == [(1, True), (2, True)]
 
 
 @pytest.mark.parametrize("text", ["hello\n", '{"other": 1}\n', "[1]\n", "1\n"])
