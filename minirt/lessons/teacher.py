@@ -32,8 +32,9 @@ def hold(lesson: Lesson) -> bool:
         screen.title(f"{lesson.number}. {lesson.title}")
         screen.aside(
             "This is a machine of its own inside of yours, and goes when the lesson ends: nothing in it can be broken. "
-            f"Another terminal comes in by: nsenter --target {lab.pid} --net --mount --pid. {HELP}"
+            f"Another terminal comes in by: nsenter --target {lab.pid} --net --mount --pid"
         )
+        screen.aside(f"{HELP} `?` says this again.")
         try:
             for part, following in zip(lesson.parts, [*lesson.parts[1:], None], strict=True):
                 if isinstance(part, Step):

@@ -53,6 +53,15 @@ def test_what_the_learner_has_set_for_plugins_stays_outside_of_the_lab(minirt: C
     assert "✗" not in told and "That was lesson 5." in told
 
 
+def test_a_step_that_needs_what_is_not_there_is_only_read(minirt: Command) -> None:
+    minirt.machine.run("mount", "-t", "tmpfs", "none", "/usr/lib/cni")
+    told = minirt.ok("lesson", "10", input=ENTER)
+    minirt.machine.run("umount", "/usr/lib/cni")
+    (step,) = [step for step in page.find("10").steps if step.need]
+    assert "/usr/lib/cni/bridge is missing, of the package containernetworking-plugins" in " ".join(told.split())
+    assert f"lab# {step.commands[0]}" not in told and "That was lesson 10." in told
+
+
 @pytest.fixture
 def learner(minirt: Command) -> Terminal:
     """One who has begun the first lesson, up to the first step."""
@@ -145,6 +154,13 @@ def test_text_fits_the_terminal_and_no_color_means_none(learner: Terminal) -> No
     _leave(learner)
     assert b"\x1b[3" not in learner.all and b"\x1b[1" not in learner.all
     assert max(len(line) for line in learner.all.decode().splitlines()) <= 90
+
+
+def test_the_words_are_told_whenever_they_are_asked_for(learner: Terminal) -> None:
+    learner.type("?\n")
+    learner.expect("Enter types the next")
+    learner.expect("lab# ")
+    _leave(learner)
 
 
 def test_in_colours_a_command_that_is_typed_for_the_learner_stands_at_his_prompt(minirt: Command) -> None:
