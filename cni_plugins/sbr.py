@@ -165,7 +165,7 @@ def _find(request: Request, config: Config, inside: Namespace, ips: Sequence[Ip]
     known = rules(inside.rtnl)
     for ip in ips:
         for rule in known:
-            if rule.source == host_cidr(ip.address.address):
+            if rule.source == host_cidr(ip.address.address) and not _idle(config, inside, rule):
                 problem = f"{request.netns} already has a rule from {ip.address.address}, to table {rule.table}"
                 raise CniError(PLUGIN_SPECIFIC, problem, "an attachment is added once; DEL takes its rules away")
     if config.table is not None:
@@ -173,6 +173,12 @@ def _find(request: Request, config: Config, inside: Namespace, ips: Sequence[Ip]
     routes = [route for family in (AF_INET, AF_INET6) for route in inside.rtnl.routes(link.index, family)]
     tables = tuple(_free(inside, {rule.table for rule in known}, len(ips)))
     return Found(link, tuple(route for route in routes if route.table == RT_TABLE_MAIN), tables)
+
+
+def _idle(config: Config, inside: Namespace, rule: Rule) -> bool:
+    """Whether it is ours, of an interface that has gone since, and its table's routes with it: GC, which is told of no
+    namespace, leaves such rules. They stop nobody, and DEL takes all that there are of an address."""
+    return config.table is None and rule.protocol == OURS and is_empty(inside.rtnl, rule.table)
 
 
 def _free(inside: Namespace, taken: Collection[int], count: int) -> Iterator[int]:

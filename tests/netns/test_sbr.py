@@ -295,6 +295,22 @@ def test_the_rules_of_an_interface_that_has_gone_are_found(either: Routed) -> No
     either.delete(either.conf(1), ifname="eth0")
 
 
+def test_rules_that_an_interface_has_left_behind_stop_nobody(ours: Routed) -> None:
+    """As when GC took the interface of a namespace that lives on."""
+    ours.add(ours.conf())
+    for command in (
+        "ip link del wire2",
+        "ip link add wire2 up type veth peer name net1 netns box",
+        "ip -n box link set net1 up",
+        "ip -n box addr add 10.2.0.2/24 dev net1",
+        "ip -n box addr add fd00:2::2/64 dev net1 nodad",
+    ):
+        ours.run(command)
+    ours.add(ours.conf())
+    ours.delete(ours.conf())
+    assert ours.rules() == {}
+
+
 @pytest.mark.parametrize("first", ["ours", "go"])
 def test_what_one_side_added_the_other_deletes(ours: Routed, first: str) -> None:
     sides = {"ours": ours.plugins, "go": Plugins(ours.machine, GO)}
