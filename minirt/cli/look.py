@@ -108,11 +108,11 @@ def _count(text: str | None) -> int | None:
 
 def inspect(values: dict[str, Any]) -> int:
     need_root("inspect")
+    if values["namespaces"]:
+        return _namespaces(values["containers"])
     containers = engine.look()
     documents = []
     code = 0
-    if values["namespaces"]:
-        return _namespaces(values["containers"])
     for reference in values["containers"]:
         try:
             documents.append(report.document(containers.find(reference)))

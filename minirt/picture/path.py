@@ -255,11 +255,7 @@ class Walker:
 
     def _arrive(self, walk: Walk, container: Container, packet: Packet) -> None:
         """Into a container."""
-        interface = (
-            next(item for item in container.interfaces if _has(item, packet.destination))
-            if any(_has(item, packet.destination) for item in container.interfaces)
-            else None
-        )
+        interface = next((item for item in container.interfaces if _has(item, packet.destination)), None)
         packet = replace(packet, arriving=interface.link.name if interface else "", leaving="", local=True)
         hop = self._come(walk, container.name, container.path, packet)
         if interface is None:

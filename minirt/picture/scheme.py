@@ -85,7 +85,7 @@ def _key(*words: str) -> str:
 
 
 def _ways_out(picture: Picture, scheme: Scheme) -> None:
-    gateways = {route.link: [] for route in picture.ways_out}  # type: dict[str, list[str]]
+    gateways: dict[str, list[str]] = {route.link: [] for route in picture.ways_out}
     for route in picture.ways_out:
         gateways[route.link].append(route.gateway)
     for link in picture.uplinks:

@@ -16,7 +16,7 @@ from minirt.picture.scheme import CONTAINERS, HEAD, ROUTING, UPLINKS, WIRES, Car
 FONT, TITLE, HEADING = 14, 17, 24
 ADVANCE = 0.62  # of the font's size: DejaVu Sans Mono, the widest of the usual ones, has 0.602
 LINE, PAD, GAP, GUTTER, MARGIN, FRAME = 21, 14, 26, 92, 40, 26
-_LEAST = 150
+_LEAST, _SAMPLE = 150, 40
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1b2330", "quiet": "#5a6675", "warn": "#b3261e", "frame": "#f4f6f9", "edge": "#8793a3",
@@ -85,9 +85,18 @@ def draw(scheme: Scheme) -> str:
     out += [_edge(edge, boxes) for edge in scheme.edges]
     for box in boxes.values():
         out += _card(box)
+    out += _legend(frame[0], frame[1] + frame[3] + GAP)
     for number, note in enumerate(scheme.notes):
         out.append(_text(MARGIN, height - MARGIN / 2 - LINE * (len(scheme.notes) - 1 - number), note, "warn"))
     return "\n".join([*out, "</svg>"])
+
+
+def _legend(x: float, y: float) -> Iterator[str]:
+    """What the two sorts of lines mean, below the frame."""
+    for kind, text in (("cable", "a wire"), ("routed", "by the host's routing")):
+        yield f'<path class="{kind}" d="M{x:.1f} {y:.1f} H{x + _SAMPLE:.1f}"/>'
+        yield _text(x + _SAMPLE + 8, y + FONT * 0.35, text, "quiet")
+        x += _SAMPLE + 8 + _wide(text) + GAP
 
 
 def _style() -> str:
@@ -139,7 +148,7 @@ def _place(scheme: Scheme) -> tuple[dict[str, Box], tuple[float, float, float, f
     total = max(right, edges[1], MARGIN + _wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
     total = max(total, *(MARGIN * 2 + _wide(note) for note in scheme.notes), 0)
     frame = (edges[0], top - FRAME - LINE, edges[1] - edges[0], tallest + 2 * FRAME + LINE)
-    return boxes, frame, total, frame[1] + frame[3] + MARGIN + LINE * len(scheme.notes)
+    return boxes, frame, total, frame[1] + frame[3] + GAP + MARGIN + LINE * len(scheme.notes)
 
 
 def _stack(cards: list[Card]) -> float:

@@ -41,7 +41,8 @@ def draw(picture: Picture) -> str:
     root.below += list(_others(picture))
     if not picture.containers:
         root.below.append(Branch("no container is attached"))
-    return "\n".join([*_lines(root), *(f"note: {note}" for note in picture.notes)])
+    notes = [line for note in picture.notes for line in _wrapped(f"note: {note}", "", "  ")]
+    return "\n".join([*_lines(root), *notes])
 
 
 def _link(link: Link, kind: str = "") -> tuple[str, list[str]]:
