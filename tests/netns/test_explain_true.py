@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.machine import Machine
-from support.typed import accounted, same
+from support.typed import Accounted
 
 pytestmark = pytest.mark.leaves("*")
 
@@ -97,7 +97,32 @@ CONFIGURATIONS: dict[str, tuple[list[dict[str, Any]], tuple[str, ...], dict[str,
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_what_is_told_of_add_and_of_del_does_the_same_when_it_is_typed(machine: Machine, name: str) -> None:
     plugins, setup, wishes = CONFIGURATIONS[name]
-    told = accounted(machine, plugins, setup, **wishes)
-    assert same(told, told.added, told.after_add, setup) == [], "\n".join(told.added)
-    both = [*told.added, *told.deleted]
-    assert same(told, both, told.after_del, setup) == [], "\n".join(told.deleted)
+    there = Accounted(machine, plugins, setup, **wishes)
+    there.add()
+    assert there.differs() == [], "\n".join(there.told)
+    there.delete()
+    assert there.differs() == [], "\n".join(there.told)
+
+
+TWO: dict[str, list[dict[str, Any]]] = {
+    "bridge and masquerade": [BRIDGE | {"ipMasq": True, "ipam": BOTH}],
+    "ptp and masquerade": [{"type": "ptp", "ipMasq": True, "ipam": IPAM}],
+    "spoof check": [BRIDGE | {"macspoofchk": True, "cleanupBridge": True}],
+    "portmap": [BRIDGE, {"type": "portmap", "capabilities": {"portMappings": True}}],
+    "firewall, nftables": [BRIDGE, {"type": "firewall", "backend": "nftables"}],
+    "firewall, iptables": [BRIDGE, {"type": "firewall", "backend": "iptables"}],
+    "firewall, isolated": [BRIDGE, {"type": "firewall", "backend": "nftables", "ingressPolicy": "isolated"}],
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_what_two_share_is_told_of_the_first_to_come_and_the_last_to_go(machine: Machine, name: str) -> None:
+    wishes: dict[str, Any] = {"portMappings": PORTS} if name == "portmap" else {}
+    both = Accounted(machine, TWO[name], **wishes)
+    both.add("box")
+    both.add("other", **{"portMappings": [PORTS[0] | {"hostPort": 8081}]} if wishes else {})
+    assert both.differs() == [], "\n".join(both.told)
+    both.delete("box")
+    assert both.differs() == [], "\n".join(both.told)
+    both.delete("other")
+    assert both.differs() == [], "\n".join(both.told)

@@ -13,7 +13,6 @@ import json
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -94,59 +93,69 @@ for path in sorted(glob.glob("/run/netns/*")):
 print(json.dumps(found))
 """
 
+BOXES = ("box", "other")
 _MAC = re.compile(r"\b(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\b")
 
 FRESH = """
 mount -t tmpfs none /run
 ip link set lo up
 ip netns add box
+ip netns add other
 {setup}
 """
 
 
-@dataclass
-class Told:
-    """What an ADD and a DEL have told, and what was there after each of them."""
-
-    added: list[str] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
-    after_add: Any = None
-    after_del: Any = None
-
-
-def look(*boxes: str) -> Any:
-    """All that the kernel has to show of this network, and of the namespaces called `boxes`."""
-    done = subprocess.run(["/usr/bin/python3", "-IS", "-c", LOOK, *boxes], capture_output=True, text=True, check=True)
+def look() -> Any:
+    """All that the kernel has to show of this network, and of the namespaces in it."""
+    done = subprocess.run(["/usr/bin/python3", "-IS", "-c", LOOK, *BOXES], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-def accounted(machine: Machine, plugins: Sequence[dict[str, Any]], setup: Sequence[str] = (), **wishes: Any) -> Told:
-    """ADD and DEL of a list, with what they told. `box` is the container's namespace."""
-    folder = Path("/run/plugins")
-    launcher.write(str(folder))
-    machine.netns("box")
-    for line in setup:
-        machine.run("sh", "-ec", line)
-    told = Told()
-    heard: list[Item] = []
-    account = Account(heard.append)
-    cni = Cni(Executor((str(folder),)), watch=account.event, steps="told")
-    network = parse_list(json.dumps({"cniVersion": "1.1.0", "name": "net", "plugins": plugins}), "net.conflist")
-    attachment = Attachment(network, "web", "/run/netns/box", "eth0", (), wishes)
-    cni.add(attachment)
-    told.added, told.after_add = [item.text for item in heard if item.kind == COMMAND], look("box")
-    assert not any(item.kind == UNDO for item in heard)
-    heard.clear()
-    cni.delete(attachment)
-    told.deleted, told.after_del = [item.text for item in heard if item.kind == COMMAND], look("box")
-    return told
+class Accounted:
+    """Attachments to one list, and `told`, all the commands that their ADDs and DELs have told of."""
+
+    def __init__(
+        self, machine: Machine, plugins: Sequence[dict[str, Any]], setup: Sequence[str] = (), **wishes: Any
+    ) -> None:
+        folder = Path("/run/plugins")
+        launcher.write(str(folder))
+        for box in BOXES:
+            machine.netns(box)
+        for line in setup:
+            machine.run("sh", "-ec", line)
+        self._setup, self._wishes = setup, wishes
+        self.told: list[str] = []
+        self._cni = Cni(Executor((str(folder),)), watch=Account(self._hear).event, steps="told")
+        document = {"cniVersion": "1.1.0", "name": "net", "plugins": plugins}
+        self._network = parse_list(json.dumps(document), "net.conflist")
+
+    def _hear(self, item: Item) -> None:
+        assert item.kind != UNDO
+        if item.kind == COMMAND:
+            self.told.append(item.text)
+
+    def add(self, box: str = "box", **wishes: Any) -> None:
+        self._cni.add(Attachment(self._network, f"c-{box}", f"/run/netns/{box}", "eth0", (), self._wishes | wishes))
+
+    def delete(self, box: str = "box") -> None:
+        self._cni.delete(Attachment(self._network, f"c-{box}", f"/run/netns/{box}", "eth0"))
+
+    def differs(self) -> list[str]:
+        """Where what is there now is not what typing has made."""
+        known = {mac.lower() for mac in _MAC.findall("\n".join([*self.told, *self._setup]))}
+
+        def masked(found: Any) -> Any:
+            text = _MAC.sub(lambda mac: mac[0] if mac[0].lower() in known else "random", json.dumps(found))
+            return json.loads(text)
+
+        return differences(masked(look()), masked(typed(self.told, self._setup)))
 
 
 def typed(commands: Sequence[str], setup: Sequence[str] = ()) -> Any:
-    """Run `commands` by `sh`, one by one, in a fresh network with a namespace `box`; what is there then."""
+    """Run `commands` by `sh`, one by one, in a fresh network with the namespaces of `BOXES`; what is there then."""
     lines = ["set -e", FRESH.format(setup="\n".join(setup))]
     lines += [f"sh -ec {_quoted(command)} >/dev/null || echo FAILED {_quoted(command)} >&2" for command in commands]
-    script = "\n".join([*lines, f"exec /usr/bin/python3 -IS -c {_quoted(LOOK)} box"])
+    script = "\n".join([*lines, f"exec /usr/bin/python3 -IS -c {_quoted(LOOK)} {' '.join(BOXES)}"])
     argv = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -154,17 +163,6 @@ def typed(commands: Sequence[str], setup: Sequence[str] = ()) -> Any:
     failed = [line for line in done.stderr.splitlines() if "conntrack" not in line]
     assert failed == [], "\n".join(failed)
     return json.loads(done.stdout)
-
-
-def same(told: Told, commands: Sequence[str], after: Any, setup: Sequence[str]) -> list[str]:
-    """What is not the same `after` the plugins and after the `commands`, when those are typed."""
-    known = {mac.lower() for mac in _MAC.findall("\n".join([*told.added, *setup]))}
-
-    def masked(found: Any) -> Any:
-        text = _MAC.sub(lambda mac: mac[0] if mac[0].lower() in known else "random", json.dumps(found))
-        return json.loads(text)
-
-    return differences(masked(after), masked(typed(commands, setup)))
 
 
 def differences(wanted: Any, found: Any, path: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.machine import Machine
-from support.typed import accounted, same
+from support.typed import Accounted
 
 pytestmark = pytest.mark.leaves("*")
 
@@ -32,7 +32,18 @@ CONFIGURATIONS: dict[str, tuple[list[dict[str, Any]], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_what_is_told_of_add_and_of_del_does_the_same_when_it_is_typed(machine: Machine, name: str) -> None:
     plugins, setup = CONFIGURATIONS[name]
-    told = accounted(machine, plugins, setup)
-    assert same(told, told.added, told.after_add, setup) == [], "\n".join(told.added)
-    both = [*told.added, *told.deleted]
-    assert same(told, both, told.after_del, setup) == [], "\n".join(told.deleted)
+    there = Accounted(machine, plugins, setup)
+    there.add()
+    assert there.differs() == [], "\n".join(there.told)
+    there.delete()
+    assert there.differs() == [], "\n".join(there.told)
+
+
+def test_the_gateway_of_a_vlan_is_told_of_the_first_to_come_and_the_last_to_go(machine: Machine) -> None:
+    both = Accounted(machine, [BRIDGE | {"vlan": 100, "isGateway": True}])
+    both.add("box")
+    both.add("other")
+    assert both.differs() == [], "\n".join(both.told)
+    both.delete("box")
+    both.delete("other")
+    assert both.differs() == [], "\n".join(both.told)
