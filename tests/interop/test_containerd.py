@@ -50,7 +50,11 @@ def test_a_container_is_attached_and_nothing_is_left_when_it_ends(ctr: Container
 def test_the_whole_chain_is_gone_when_the_container_is(ctr: Containerd, machine: Machine) -> None:
     """DEL is told no namespace: what the plugins behind the first have made is found without."""
     rates = {f"{way}{what}": 80_000_000 for way in ("ingress", "egress") for what in ("Rate", "Burst")}
-    behind = [{"type": "firewall"}, {"type": "tuning", "mtu": 1400}, {"type": "bandwidth"} | rates]
+    behind: list[dict[str, Any]] = [
+        {"type": "firewall"},
+        {"type": "tuning", "mtu": 1400},
+        {"type": "bandwidth"} | rates,
+    ]
     write_list("net", BRIDGE, {"type": "portmap", "capabilities": {"portMappings": True}}, *behind)
     shown = ctr.run("one", "/bin/ip", "addr").stdout
     assert "mtu 1400" in shown and "inet 10.78.0.2/24" in shown
