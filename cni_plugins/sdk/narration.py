@@ -7,7 +7,8 @@ CNI_STEPS_FD. One message is one line of JSON:
     {"plugin": "bridge", "verb": "ADD", "call": "host-local", "command": "ADD", "path": "/…", "env": {…}}
     {"plugin": "bridge", "verb": "ADD", "answered": "host-local", "command": "ADD", "exit": 0, "stdout": "…", …}
 
-`CNI_STEPS_FD=7:step` asks for more: before each step one byte is waited for, which is the runtime's leave to go on.
+`CNI_STEPS_FD=7:step` asks for more: before each step one byte is waited for, which is the runtime's leave to go on,
+or, as "n", its refusal: the step then fails, and the plugin takes back what it has done.
 Delegates inherit the socket. All of this is in the process's environment, as a log's place is its standard error, so
 nothing needs to be carried around; steps that are part of another step are not told.
 
@@ -20,7 +21,8 @@ from __future__ import annotations
 import os
 import sys
 
-from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
+from cni_plugins.spec.names import REFUSED, STEPS_FD
 from cni_plugins.spec.steps import Undoing
 
 TYPE_CHECKING = False
@@ -59,25 +61,27 @@ def step(step: Step) -> None:
     undo = isinstance(step, Undoing)
     text = step.describe()
     if text:  # a step that has nothing to do says so by having nothing to say
-        _tell({"step": text, "undo": undo}, wait=os.environ[STEPS_FD].endswith(":step"))
+        wait = os.environ[STEPS_FD].endswith(":step")
+        if _tell({"step": text, "undo": undo}, wait) == REFUSED and not undo:
+            raise CniError(PLUGIN_SPECIFIC, f"given up before: {text}", "somebody who was asked said no")
 
 
-def _tell(what: dict[str, Any], wait: bool = False) -> None:
+def _tell(what: dict[str, Any], wait: bool = False) -> bytes:
+    """The answer, where one is waited for."""
     from cni_plugins.spec.jsontext import dumps
 
     fd = _number()
     if fd is None:
-        return
+        return b""
     import _socket
 
     who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
     channel = _socket.socket(fileno=fd)
     try:
         channel.send(dumps(who | what, indent=0).encode(errors="replace"))
-        if wait:
-            channel.recv(1)
+        return channel.recv(1) if wait else b""
     except OSError:
-        pass  # nobody listens any more, or it is too much: the work goes on
+        return b""  # nobody listens any more, or it is too much: the work goes on
     finally:
         channel.detach()
 

@@ -15,6 +15,7 @@ MAX_IFNAME = 15  # IFNAMSIZ less its NUL, in bytes
 VALID_ATTACHMENTS = "cni.dev/valid-attachments"
 EARLY_ATTACHMENTS = "cni.dev/attachments"  # the same in early texts of 1.1.0; libcni sends both
 STEPS_FD = "CNI_STEPS_FD"  # our own: names the socket on which a plugin tells of its steps (sdk/narration)
+REFUSED = b"n"  # the answer to a step there that is not to be taken
 LENT_SOCKET = "CNI_NFNL_FD"  # our own: names the nftables socket that a runtime leaves to its plugins
 
 

@@ -103,9 +103,12 @@ def make(
 
     def run() -> Outcome:
         try:
-            return _run(inside.given, executor, patience, (*keep_fds, inside.fd), inside.ear)
+            outcome = _run(inside.given, executor, patience, (*keep_fds, inside.fd), inside.ear)
         finally:
             inside.close()
+        if inside.refusal is not None:
+            raise inside.refusal
+        return outcome
 
     return _watched(inside.call, watch, _read, run)
 

@@ -21,7 +21,7 @@ import _socket
 from time import monotonic
 
 from cni_plugins.spec.jsontext import JsonError, loads
-from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.names import REFUSED, STEPS_FD
 from cni_plugins.spec.record import record, replace
 from minirt.cni import standin
 from minirt.cni.call import Answered, Calling
@@ -53,6 +53,7 @@ class Inside:
     def __init__(self, call: Calling, watch: Watch, stop: bool) -> None:
         self._watch = watch
         self._stop = stop
+        self.refusal: BaseException | None = None
         self._delegates: dict[str, tuple[Calling, float]] = {}
         self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
@@ -81,9 +82,7 @@ class Inside:
     def _event(self, told: dict[str, Any]) -> None:
         match told:
             case {"plugin": str(plugin), "verb": str(verb), "step": str(text)}:
-                self._watch(Stepping(self.call, plugin, verb, text, told.get("undo") is True))
-                if self._stop:
-                    self._give_leave()
+                self._step(Stepping(self.call, plugin, verb, text, told.get("undo") is True))
             case {"plugin": str(plugin), "call": str(name), "command": str(command), "path": str(path), "env": dict()}:
                 env = {**self.call.env, **told["env"]}
                 by = plugin or self.call.plugin
@@ -96,11 +95,21 @@ class Inside:
                     problem = out if code else ""
                     self._watch(Answered(calling, code, out.encode(), err.encode(), monotonic() - began, problem))
 
-    def _give_leave(self) -> None:
+    def _step(self, event: Stepping) -> None:
+        """Whoever watches gives leave by returning. What they raise is a refusal, which ends the plugin in its own
+        way, with all taken back; it is raised again when that is done."""
+        if not self._stop:
+            return self._watch(event)
+        leave = b"\n"
         try:
-            self._ours.send(b"\n")
+            self._watch(event)
+        except BaseException as refusal:
+            self.refusal, leave = refusal, REFUSED
+        try:
+            self._ours.send(leave)
         except OSError:
             pass  # it has ended meanwhile
+        return None
 
     def close(self) -> None:
         """Pass on the rest, and hang up."""

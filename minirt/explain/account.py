@@ -153,7 +153,7 @@ class Account:
                 self._write(Item(FACT, call.plugin, line, level))
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)
-        kind = PROBLEM if answer.problem or answer.exit else ANSWER
+        kind = PROBLEM if answer.problem or answer.exit != 0 else ANSWER
         text = _problem(answer) if kind == PROBLEM else said(call.command, answer.stdout)
         details = {"result": _document(answer.stdout), "log": answer.stderr.decode(errors="replace").strip()}
         details = {key: value for key, value in details.items() if value}
@@ -182,7 +182,7 @@ def _problem(answer: Answered) -> str:
     document = _document(answer.stdout)
     if isinstance(document, dict) and "msg" in document:
         return f"error {document.get('code')}: {document['msg']}"
-    return answer.problem or f"exit code {answer.exit}"
+    return answer.problem or ("given up" if answer.exit is None else f"exit code {answer.exit}")
 
 
 def said(command: str, stdout: bytes) -> str:

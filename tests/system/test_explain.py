@@ -159,10 +159,10 @@ def test_step_stops_says_where_to_look_and_offers_a_shell(minirt: Command) -> No
 
 
 def test_step_can_be_given_up_and_leaves_nothing(minirt: Command) -> None:
-    """In the middle of a plugin: the runtime takes back what it has made until then."""
-    shown = stepped(minirt, "\n" * 5 + "q\n", "host", "echo", "started")
-    assert "$ ip link add minirt0" in shown and "started" not in shown
-    assert minirt.machine.links() == {"lo", "minirt0"}, "a bridge stays, as it does after every container"
+    """In the middle of a plugin: it takes back itself what it has made until then."""
+    shown = stepped(minirt, "\n" * 8 + "q\n", "host", "echo", "started")
+    assert "$ ip link add minirt0" in shown and "undo: ip link add minirt0" in shown and "started" not in shown
+    assert minirt.machine.links() == {"lo"}
     assert minirt.ok("ps", "-aq") == ""
 
 

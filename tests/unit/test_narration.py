@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from cni_plugins.sdk.main import do, new_plan
-from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.errors import CniError
+from cni_plugins.spec.names import REFUSED, STEPS_FD
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step
 
@@ -104,3 +105,14 @@ def test_a_number_that_has_come_to_mean_another_descriptor_is_left_alone(
 def test_a_listener_that_has_gone_is_no_reason_to_fail(ear: socket.socket) -> None:
     ear.close()
     do(Said("one"))
+
+
+def test_a_step_that_is_refused_fails_and_what_was_done_is_taken_back(
+    ear: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STEPS_FD, f"{os.environ[STEPS_FD]}:step")
+    for answer in (b"\n", REFUSED, b"\n"):  # of one, of two, of the undoing of one
+        ear.send(answer)
+    with pytest.raises(CniError, match="given up before: two"), new_plan() as plan:
+        plan.do(Said("one"), Said("two"), Said("three"))
+    assert [(heard(ear)["step"], place == 2) for place in range(3)] == [("one", False), ("two", False), ("one", True)]
