@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from minirt.cni.netns import alive
 from minirt.errors import NotFound
 from minirt.netadmin.catalog import Catalog, User
@@ -92,22 +94,30 @@ def _containers(
         names.setdefault(record.id, record.name)
         if not network and record.netns:
             attached.setdefault(record.id, {})
-    seen: dict[int, str] = {}
+    seen: set[int] = set()
     for identity, interfaces in attached.items():
         path = paths.get(identity) or _sandbox(results.get(identity, ()))
-        if not path or not alive(path) or os.stat(path).st_ino in seen:
-            continue
-        seen[os.stat(path).st_ino] = identity
-        with Eye(path) as eye:
-            space = eye.space()
+        space = _look(path) if path and alive(path) else None
+        if space is None or space.identity in seen:
+            continue  # it has gone, or two share it
+        seen.add(space.identity)
         yield _container(identity, names[identity], space, interfaces, host, rules, wishes.get(identity, ()), network)
+
+
+def _look(path: str) -> Space | None:
+    """What is in a container's namespace; None when it has ended meanwhile."""
+    try:
+        with Eye(path) as eye:
+            return eye.space()
+    except (OSError, NetlinkError):
+        return None
 
 
 def _sandbox(results: Sequence[dict[str, Any]]) -> str:
     """Where a namespace lies, as the plugins said."""
     for result in results:
         for item in result.get("interfaces") or ():
-            if item.get("sandbox"):
+            if isinstance(item, dict) and item.get("sandbox"):
                 return str(item["sandbox"])
     return ""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import drawings
 from support.drawings import Svg
 
-from minirt.picture import scheme, svg, text
+from minirt.netadmin.catalog import Entry, User
+from minirt.picture import scheme, survey, svg, text
 from minirt.picture.kernel import Link, Route, Space
 from minirt.picture.model import (
     ELSEWHERE,
@@ -22,6 +25,8 @@ from minirt.picture.model import (
     Port,
     Wire,
 )
+from minirt.picture.ruleset import Ruleset
+from minirt.state import Attached
 
 LONG6 = "fd00:1111:2222:3333:4444:5555:6666:7777/64"
 NAMES = st.text("abc<>&\"'-_.λ", min_size=1, max_size=24)
@@ -128,3 +133,25 @@ def test_links_with_names_alike_are_cards_of_their_own() -> None:
     drawn = scheme.of(Picture("lab", Space("", 1, bridges, ()), (), bridges))
     nodes, _edges = drawings.mermaid(scheme.mermaid(drawn))
     assert len([key for key in nodes if key.startswith("bridge_")]) == 3
+
+
+class Users:
+    """A catalog whose one network has a container at `path`, or says nonsense of it."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        self._result = result
+
+    def users(self) -> dict[str, list[User]]:
+        return {"net": [User("c1", "c1", Attached("net", "eth0", "", "", {}, self._result))]}
+
+    def entries(self) -> list[Entry]:
+        return []
+
+
+@pytest.mark.parametrize("interfaces", [[{"sandbox": "/run/netns/gone"}], [7, "x"], [{"sandbox": ""}], None])
+def test_a_container_that_ends_while_it_is_looked_at_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, interfaces: Any
+) -> None:
+    monkeypatch.setattr(survey, "alive", lambda _path: True)
+    catalog: Any = Users({"interfaces": interfaces})
+    assert survey.take(catalog, (), "net", Ruleset([], "")).containers == ()
