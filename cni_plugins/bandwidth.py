@@ -156,7 +156,7 @@ def delete(request: Request) -> None:
     with Namespace() as host:
         ifb, end = _ifb_left(request, host), _end_left(request, host)
         if end is not None:
-            traffic.release(host.rtnl, end.index, ifb.index if ifb is not None else 0)
+            do(traffic.Release(host, end, ifb.index if ifb is not None else 0))
         if ifb is not None:
             do(DeleteLink(host, ifb.name))
 

@@ -29,10 +29,11 @@ from cni_plugins.sdk.netlink import (
 )
 from cni_plugins.sdk.netns import Namespace, quoted
 from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_plugins.sdk.rtnl import Rtnl
+    from cni_plugins.sdk.rtnl import Link, Rtnl
 
 # Taken from the Linux kernel headers: linux/rtnetlink.h, pkt_sched.h, pkt_cls.h, tc_act/tc_mirred.h, if_ether.h.
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
@@ -238,19 +239,35 @@ class Divert(LinkStep):
         return [ingress_delete(self.namespace.index(self.link))]
 
 
-def release(rtnl: Rtnl, index: int, to: int) -> None:
+@record
+class Release(Step):
     """Take off a link the bucket, and the way to the link of index `to`; nothing of anybody else's.
 
     Fine where it has neither. A queue without any filter is ours, too, where there is a link `to`: whoever made it was
     killed before it was done. So is a way to a link that is gone, which the kernel shows as 0. Raises NetlinkError.
     """
-    messages = [bucket_delete(index)] if limited(rtnl, index) is not None else []
-    ways = diverted(rtnl, index)
-    if to in ways or 0 in ways or (to and not _filters(rtnl, index)):
-        messages.append(ingress_delete(index))
-    for answer in rtnl.talk(messages) if messages else ():
-        if isinstance(answer, NetlinkError) and answer.errno not in (EINVAL, ENOENT, ENODEV):
-            raise answer
+
+    namespace: Namespace
+    link: Link
+    to: int
+
+    def _found(self) -> tuple[bool, bool]:
+        """Whether there is a bucket, and such a way."""
+        rtnl, index = self.namespace.rtnl, self.link.index
+        ways = diverted(rtnl, index)
+        way = self.to in ways or 0 in ways or bool(self.to and not _filters(rtnl, index))
+        return limited(rtnl, index) is not None, way
+
+    def describe(self) -> str:
+        places = [place for place, there in zip(("root", "ingress"), self._found(), strict=True) if there]
+        return "\n".join(tc(self.namespace, f"qdisc del dev {quoted(self.link.name)} {place}") for place in places)
+
+    def apply(self) -> None:
+        removals = zip((bucket_delete, ingress_delete), self._found(), strict=True)
+        messages = [removal(self.link.index) for removal, there in removals if there]
+        for answer in self.namespace.rtnl.talk(messages) if messages else ():
+            if isinstance(answer, NetlinkError) and answer.errno not in (EINVAL, ENOENT, ENODEV):
+                raise answer
 
 
 def tc(namespace: Namespace, words: str) -> str:
