@@ -127,21 +127,17 @@ def steps(request: Request, config: Config, host: Namespace, end: Link) -> list[
         if bucket is not None and bucket.burst < end.mtu:
             warn(f"bandwidth: {way}Burst is {bucket.burst} bytes: packets that are larger do not pass")
     if config.egress is not None:
-        name, mac = _name(request), naming.derived_mac(*_who(request), "ifb")
+        name, mac = _name(request), naming.derived_mac(*request.identity, "ifb")
         born = kinds.AddLink(host, host, name, _IFB, mac=mac, mtu=end.mtu)
-        found.append(Together(host, (born, SetLink(host, name, up=True, alias=naming.alias(*_who(request))))))
+        found.append(Together(host, (born, SetLink(host, name, up=True, alias=naming.alias(*request.identity)))))
         found += [Limit(host, name, config.egress), Divert(host, end.name, name)]
     if config.ingress is not None:
         found.append(Limit(host, end.name, config.ingress))
     return found
 
 
-def _who(request: Request) -> tuple[str, str, str]:
-    return request.network, request.container_id, request.ifname
-
-
 def _name(request: Request) -> str:
-    return _PREFIX + naming.digest(*_who(request), size=6).hex()
+    return _PREFIX + naming.digest(*request.identity, size=6).hex()
 
 
 def _with_ifb(result: Result, host: Namespace, name: str) -> Result:
@@ -164,7 +160,7 @@ def delete(request: Request) -> None:
 def _ifb_left(request: Request, host: Namespace) -> Link | None:
     """Ours, or the one that the reference plugin made, which has no alias: half-way, one side takes over."""
     ifb = host.link(_name(request))
-    if ifb is not None and ifb.alias == naming.alias(*_who(request)):
+    if ifb is not None and ifb.alias == naming.alias(*request.identity):
         return ifb
     ifb = host.link(_reference_name(request))
     return ifb if ifb is not None and ifb.kind == "ifb" and not ifb.alias else None
@@ -172,8 +168,8 @@ def _ifb_left(request: Request, host: Namespace) -> Link | None:
 
 def _end_left(request: Request, host: Namespace) -> Link | None:
     """The host's end of the pair: by the name that our plugins give it, which needs no namespace, else from inside."""
-    end = host.rtnl.link(naming.host_link(*_who(request)))
-    if end is not None and end.alias == naming.alias(*_who(request)):
+    end = host.rtnl.link(naming.host_link(*request.identity))
+    if end is not None and end.alias == naming.alias(*request.identity):
         return end
     inside = sandbox_left(request.netns)
     if inside is None:

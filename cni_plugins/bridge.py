@@ -13,7 +13,8 @@ namespace nor previous result, and that hardware addresses are given to links an
 
 from __future__ import annotations
 
-from cni_plugins.sdk import bridges, garbage, hostends, ipam, keys, layer3, masquerade, naming
+from cni_plugins.sdk import bridges, garbage, hostends, ipam, keys, layer3, masquerade
+from cni_plugins.sdk.hostends import Ends
 from cni_plugins.sdk.links import AddSharedAddress, AddVeth, DeleteAddress, SetLink, SetPort, Together, wait_running
 from cni_plugins.sdk.main import Plugin, do, later, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox
@@ -134,20 +135,6 @@ def _refuse_contradictions(config: Config) -> None:
 
 
 @record
-class Ends:
-    """The two ends of an attachment: `port` in the host's namespace, `ifname` in the container's."""
-
-    host: Namespace
-    port: str
-    port_mac: str
-    alias: str
-    inside: Namespace
-    ifname: str
-    mac: str
-    who: tuple[str, Owner] = ("", Owner("", ""))  # network and attachment
-
-
-@record
 class Found:
     """What the host has of the bridge: its link, or None, and its addresses."""
 
@@ -260,34 +247,20 @@ def add(request: Request) -> Result:
     try:
         with Namespace() as host, sandbox(request.netns) as inside, new_plan() as plan:
             hostends.refuse_twice(request, host, inside)
-            ends = _ends(request, config, host, inside)
+            ends = hostends.ends(request, host, inside, config.mac)
             lease = ipam.Lease(request) if config.layer3 else None
             if lease is not None:
                 plan.do(lease)
             if config.guard:
                 from cni_plugins.sdk.spoofing import AddGuard
 
-                plan.do(AddGuard(nftables, *hostends.identity(request), ends.port, ends.mac))
+                plan.do(AddGuard(nftables, *request.identity, ends.port, ends.mac))
             found = _connect(plan, config, ends)
             result = addressed(config, lease.result(plan)) if lease is not None else Result()
             plan.do(*after(config, ends, found, result, _mask(request, config, nftables, result)))
             return _result(request, config, ends, result)
     finally:
         nftables.close()
-
-
-def _ends(request: Request, config: Config, host: Namespace, inside: Namespace) -> Ends:
-    who = hostends.identity(request)
-    return Ends(
-        host=host,
-        port=naming.host_link(*who),
-        port_mac=naming.derived_mac(*who, "port"),
-        alias=naming.alias(*who),
-        inside=inside,
-        ifname=request.ifname,
-        mac=config.mac or naming.derived_mac(*who),
-        who=(request.network, Owner(request.container_id, request.ifname)),
-    )
 
 
 def _connect(plan: Plan, config: Config, ends: Ends) -> Found:
@@ -321,11 +294,7 @@ def _found(config: Config, host: Namespace) -> Found:
 def _mask(request: Request, config: Config, nftables: Nftables, result: Result) -> Step | None:
     if not (config.masquerade and result.ips):
         return None
-    return masquerade.AddMasquerade(nftables, *hostends.identity(request), _subnets(result))
-
-
-def _subnets(result: Result) -> tuple[Cidr, ...]:
-    return tuple(dict.fromkeys(ip.address.network for ip in result.ips))
+    return masquerade.AddMasquerade(nftables, *request.identity, layer3.subnets(result.ips))
 
 
 def _result(request: Request, config: Config, ends: Ends, result: Result) -> Result:
@@ -358,13 +327,12 @@ def delete(request: Request) -> None:
     Deleting a link waits for an RCU grace period, and so does closing a socket that has deleted from nftables: the
     link goes last and the socket is closed after it, when there is nothing left to wait for.
     """
-    who = hostends.identity(request)
     nftables = Nftables(request.env)
     try:
         released = ipam.begin(request)
         garbage.all_of(
-            later(masquerade.RemoveMasquerade(nftables, *who)),
-            lambda: bridges.unguard(nftables, *who),
+            later(masquerade.RemoveMasquerade(nftables, *request.identity)),
+            lambda: bridges.unguard(nftables, *request.identity),
             lambda: hostends.delete(request),
             lambda: bridges.leave_gateway(request.network, Owner(request.container_id, request.ifname)),
             lambda: bridges.clean_up(request.conf, Config.bridge),
@@ -400,7 +368,7 @@ def check(request: Request) -> None:
                         gateways.check(host, bridge, config.access, result)
                     checks.gateways(host, config.gateway_link, result.ips)
                 if config.masquerade:
-                    masquerade.check(nftables, *hostends.identity(request), _subnets(result))
+                    masquerade.check(nftables, *request.identity, layer3.subnets(result.ips))
     finally:
         nftables.close()
     ipam.delegate(request)

@@ -14,7 +14,8 @@ the host's side.
 
 from __future__ import annotations
 
-from cni_plugins.sdk import garbage, hostends, ipam, keys, layer3, masquerade, naming
+from cni_plugins.sdk import garbage, hostends, ipam, keys, layer3, masquerade
+from cni_plugins.sdk.hostends import Ends
 from cni_plugins.sdk.links import AddAddress, AddRoute, AddVeth, SetLink, Together, wait_running
 from cni_plugins.sdk.main import Plugin, later, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox
@@ -61,19 +62,6 @@ def configure(request: Request) -> Config:
 
 
 # --- what there is to do --------------------------------------------------------------------------------------------
-
-
-@record
-class Ends:
-    """The two ends of an attachment: `port` in the host's namespace, `ifname` in the container's."""
-
-    host: Namespace
-    port: str
-    port_mac: str
-    alias: str
-    inside: Namespace
-    ifname: str
-    mac: str
 
 
 def before(config: Config, ends: Ends) -> list[Step]:
@@ -150,7 +138,7 @@ def add(request: Request) -> Result:
     try:
         with Namespace() as host, sandbox(request.netns) as inside, new_plan() as plan:
             hostends.refuse_twice(request, host, inside)
-            ends = _ends(request, host, inside)
+            ends = hostends.ends(request, host, inside)
             lease = ipam.Lease(request)
             plan.do(lease, *before(config, ends))
             result = addressed(lease.result(plan))
@@ -160,27 +148,10 @@ def add(request: Request) -> Result:
         nftables.close()
 
 
-def _ends(request: Request, host: Namespace, inside: Namespace) -> Ends:
-    who = hostends.identity(request)
-    return Ends(
-        host=host,
-        port=naming.host_link(*who),
-        port_mac=naming.derived_mac(*who, "port"),
-        alias=naming.alias(*who),
-        inside=inside,
-        ifname=request.ifname,
-        mac=naming.derived_mac(*who),
-    )
-
-
 def _mask(request: Request, config: Config, nftables: Nftables, result: Result) -> Step | None:
     if not config.masquerade:
         return None
-    return masquerade.AddMasquerade(nftables, *hostends.identity(request), _subnets(result))
-
-
-def _subnets(result: Result) -> tuple[Cidr, ...]:
-    return tuple(dict.fromkeys(ip.address.network for ip in result.ips))
+    return masquerade.AddMasquerade(nftables, *request.identity, layer3.subnets(result.ips))
 
 
 def _result(request: Request, config: Config, ends: Ends, result: Result) -> Result:
@@ -200,7 +171,7 @@ def delete(request: Request) -> None:
     """All that can be done is tried; the first failure is raised at the end. The link goes last but for the socket's
     close: both wait for an RCU grace period, and like this for the same one."""
     nftables = Nftables(request.env)
-    mask = masquerade.RemoveMasquerade(nftables, *hostends.identity(request))
+    mask = masquerade.RemoveMasquerade(nftables, *request.identity)
     try:
         released = ipam.begin(request)
         garbage.all_of(later(mask), lambda: hostends.delete(request), released)
@@ -228,7 +199,7 @@ def check(request: Request) -> None:
             checks.routes(host, port.name, [Route(host_cidr(ip.address.address)) for ip in ips], ())
             checks.forwarding(host, ips)
             if config.masquerade:
-                masquerade.check(nftables, *hostends.identity(request), _subnets(result))
+                masquerade.check(nftables, *request.identity, layer3.subnets(result.ips))
     finally:
         nftables.close()
     ipam.delegate(request)

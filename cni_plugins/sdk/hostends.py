@@ -10,19 +10,43 @@ from cni_plugins.sdk import naming
 from cni_plugins.sdk.links import DeleteLink
 from cni_plugins.sdk.main import do
 from cni_plugins.sdk.netns import Namespace, sandbox_left
+from cni_plugins.sdk.records import Owner
 from cni_plugins.spec.errors import INTERNAL, CniError
+from cni_plugins.spec.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from cni_plugins.sdk.main import Request
-    from cni_plugins.sdk.records import Owner
 
 
-def identity(request: Request) -> tuple[str, str, str]:
-    """What an attachment is known by."""
-    return request.network, request.container_id, request.ifname
+@record
+class Ends:
+    """The two ends of an attachment: `port` in the host's namespace, `ifname` in the container's."""
+
+    host: Namespace
+    port: str
+    port_mac: str
+    alias: str
+    inside: Namespace
+    ifname: str
+    mac: str
+    who: tuple[str, Owner] = ("", Owner("", ""))  # network and attachment
+
+
+def ends(request: Request, host: Namespace, inside: Namespace, mac: str = "") -> Ends:
+    """The attachment's; `mac` is the container's hardware address, empty for the one that follows from its identity."""
+    return Ends(
+        host=host,
+        port=naming.host_link(*request.identity),
+        port_mac=naming.derived_mac(*request.identity, "port"),
+        alias=naming.alias(*request.identity),
+        inside=inside,
+        ifname=request.ifname,
+        mac=mac or naming.derived_mac(*request.identity),
+        who=(request.network, Owner(request.container_id, request.ifname)),
+    )
 
 
 def refuse_twice(request: Request, host: Namespace, inside: Namespace) -> None:
@@ -33,7 +57,7 @@ def refuse_twice(request: Request, host: Namespace, inside: Namespace) -> None:
             f"{request.netns} already has an interface {request.ifname}",
             "an attachment is added once; DEL takes it down",
         )
-    end = host.link(naming.host_link(*identity(request)))
+    end = host.link(naming.host_link(*request.identity))
     if end is not None:
         whose = f"it is {end.alias!r}" if end.alias else "it is nobody's that we know"
         raise CniError(INTERNAL, f"the host already has a link {end.name}, which this attachment needs", whose)
@@ -42,8 +66,8 @@ def refuse_twice(request: Request, host: Namespace, inside: Namespace) -> None:
 def delete(request: Request) -> None:
     """By its name on the host, which needs no namespace; one that another plugin made, from inside."""
     with Namespace() as host:
-        end = host.link(naming.host_link(*identity(request)))
-        if end is not None and end.alias == naming.alias(*identity(request)):
+        end = host.link(naming.host_link(*request.identity))
+        if end is not None and end.alias == naming.alias(*request.identity):
             do(DeleteLink(host, end.name))
             return
     inside = sandbox_left(request.netns)

@@ -55,6 +55,11 @@ def families(ips: Iterable[Ip]) -> list[int]:
     return sorted({ip.address.family for ip in ips})
 
 
+def subnets(ips: Iterable[Ip]) -> tuple[Cidr, ...]:
+    """Those of the addresses, each once."""
+    return tuple(dict.fromkeys(ip.address.network for ip in ips))
+
+
 def _gateway(family: int, ips: Iterable[Ip]) -> Address | None:
     return next((ip.gateway for ip in ips if ip.gateway and ip.address.family == family), None)
 

@@ -84,6 +84,11 @@ class Request:
     env: Mapping[str, str]
     plugin: str = ""
 
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What an attachment is known by: network, container, interface."""
+        return self.network, self.container_id, self.ifname
+
 
 class Plugin:
     """A plugin as data. `add` gives a Result; the others give nothing and say what is wrong by raising CniError.

@@ -73,14 +73,9 @@ def plugin(name: str, configure: Callable[[Request], Wish], kind: str = "", abou
     )
 
 
-def who(request: Request) -> tuple[str, str, str]:
-    """The attachment's identity."""
-    return request.network, request.container_id, request.ifname
-
-
 def derived_mac(request: Request) -> str:
     """The hardware address that an attachment has wherever it is made again; empty where there is no attachment."""
-    return naming.derived_mac(*who(request)) if request.container_id else ""
+    return naming.derived_mac(*request.identity) if request.container_id else ""
 
 
 # --- ADD ------------------------------------------------------------------------------------------------------------
@@ -157,7 +152,7 @@ def _bear(plan: Plan, request: Request, wish: Wish, spot: Spot) -> None:
         if isinstance(refused, AddLink) and spot.inside.link(spot.ifname) is None:
             raise kinds.refusal(error, refused, INTERNAL) from None
         raise
-    plan.do(SetLink(spot.inside, spot.ifname, alias=naming.alias(*who(request))))
+    plan.do(SetLink(spot.inside, spot.ifname, alias=naming.alias(*request.identity)))
 
 
 def _raise(plan: Plan, spot: Spot, wish: Wish, result: Result) -> None:

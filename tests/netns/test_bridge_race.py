@@ -10,8 +10,9 @@ import pytest
 from support.machine import Machine
 
 from cni_plugins import bridge
-from cni_plugins.bridge import Config, Ends, Found
+from cni_plugins.bridge import Config, Found
 from cni_plugins.sdk import bridges
+from cni_plugins.sdk.hostends import Ends
 from cni_plugins.sdk.main import Request
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.rtnl import Link

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from cni_plugins.bridge import Config, Ends, Found, addressed, after, before, configure
+from cni_plugins.bridge import Config, Found, addressed, after, before, configure
 from cni_plugins.sdk import naming
+from cni_plugins.sdk.hostends import Ends
 from cni_plugins.sdk.links import AddBridge, AddVeth, SetLink, SetPort, Together
 from cni_plugins.sdk.main import Request
 from cni_plugins.sdk.netns import Namespace

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cni_plugins.ptp import Config, Ends, addressed, after, before, configure
+from cni_plugins.ptp import Config, addressed, after, before, configure
+from cni_plugins.sdk.hostends import Ends
 from cni_plugins.sdk.main import Request
 from cni_plugins.sdk.netns import Namespace
 from cni_plugins.spec.config import View
