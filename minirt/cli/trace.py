@@ -73,8 +73,8 @@ TRACE = Verb(
 REPLAY = Verb(
     "replay",
     "Run recorded calls again and show what differs: exit code, result, standard error. They are given what they were "
-    "given then, in namespaces and with a store of the replay's own, so nothing of this host changes. With --step the "
-    "calls before it set the stage.",
+    "given then, in namespaces of the replay's own, where /run and /var/lib/cni are empty, so nothing of this host "
+    "changes but what a program writes elsewhere. With --step the calls before it set the stage.",
     replay,
     (
         Option(("--step",), "Only call N of the trace, which may be one that a plugin made.", VALUE, "N"),
@@ -91,5 +91,6 @@ REPLAY = Verb(
     (Argument("file", "FILE"),),
     failure=TROUBLE,
     epilog="Exit code: 0 when nothing differs, 1 when something does, 2 when a call could not be made. Hardware "
-    "addresses and names of links that plugins draw at random are left aside.",
+    "addresses and names of links that plugins draw at random are left aside. The programs that the trace names are "
+    "run, as root: let it be a trace of your own.",
 )

@@ -31,7 +31,7 @@ def draw(trace: Trace) -> str:
     for run in trace.runs:
         if len(trace.runs) > 1 and run.roots:
             over = f"{RUNTIME},{list(keys.values())[-1]}"
-            out.append(f"    Note over {over}: {_text(f'{run.command}, {run.time[:19]}')}")
+            out.append(f"    Note over {over}: {_text(f'{run.command}, {run.clock}')}")
         for call in run.roots:
             out += [f"    {line}" for line in _call(call, RUNTIME, keys)]
     return "\n".join(out)

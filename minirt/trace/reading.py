@@ -144,6 +144,11 @@ class Run:
     command: str
     roots: list[Call] = field(default_factory=list)
 
+    @property
+    def clock(self) -> str:
+        """When it began, without fractions of a second: `2026-11-24 04:19:11`, UTC."""
+        return self.time[:19].replace("T", " ")
+
 
 @dataclass(frozen=True)
 class Trace:

@@ -116,7 +116,7 @@ def _title(trace: Trace) -> tuple[str, str]:
     title = ", ".join(words) or "an empty trace"
     count = len(trace.calls)
     return title, f"{count} call{'' if count == 1 else 's'} of plugins" + (
-        f", {trace.runs[0].time[:19].replace('T', ' ')} UTC" if trace.runs else ""
+        f", {trace.runs[0].clock} UTC" if trace.runs else ""
     )
 
 
@@ -125,8 +125,7 @@ def _title(trace: Trace) -> tuple[str, str]:
 
 def _run(run: Run, names: list[str], several: bool) -> Iterator[_Row]:
     if several and run.roots:
-        clock = run.time[11:19]
-        yield _Row("heading", 0, 0, [("verb", f"{run.command}, {clock}")])
+        yield _Row("heading", 0, 0, [("verb", f"{run.command}, {run.clock}")])
     for call in run.roots:
         yield from _call(call, 0, names)
 

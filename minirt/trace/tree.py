@@ -20,8 +20,6 @@ from cni_plugins.spec.jsontext import dumps
 from minirt.trace.reading import Call, Run, Trace, shortened
 
 WIDTH = 100
-_TIME = 19  # characters of a timestamp that a person reads: without its fraction
-_LONG = 1 << 12  # a word longer than any
 _STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2", "plain": ""}
 
 
@@ -40,7 +38,7 @@ class Tree:
         return "\n".join(self._call(call, "", ""))
 
     def _run(self, run: Run) -> Iterator[str]:
-        yield f"{self._in('who', run.command)}, {run.time[:_TIME].replace('T', ' ')}"
+        yield f"{self._in('who', run.command)}, {run.clock}"
         for call, (branch, stem) in _branches(run.roots):
             yield from self._call(call, branch, stem)
 

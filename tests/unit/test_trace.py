@@ -232,6 +232,7 @@ def test_the_mermaid_text_is_a_sequence_diagram_by_its_grammar(trace: Trace) -> 
         ("runtime", "p3", "->>"),
         ("p3", "runtime", "--x"),
     ]
+    assert len(diagram.notes) == 2, "one run needs no heading"
     assert diagram.messages[3].text == "10.1.0.2/24 (5.1 ms)"
     assert diagram.messages[5].text == "error 7: no such thing (5.1 ms)"
     noted = [line for _, text in diagram.notes for line in text]
