@@ -7,7 +7,6 @@ does, and steps out again: `ip netns` lists it and works on it. Others see the p
 
 from __future__ import annotations
 
-import _signal
 import _socket
 import fcntl
 import os
@@ -21,7 +20,11 @@ from minirt.kernel import KernelStep, namespace_hint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+
     from cni_plugins.spec.steps import Step
+else:
+    import _signal
 
 NETNS_DIR = "/run/netns"
 
