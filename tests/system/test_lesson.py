@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -154,6 +155,17 @@ def test_text_fits_the_terminal_and_no_color_means_none(learner: Terminal) -> No
     _leave(learner)
     assert b"\x1b[3" not in learner.all and b"\x1b[1" not in learner.all
     assert max(len(line) for line in learner.all.decode().splitlines()) <= 90
+
+
+def test_of_a_lesson_that_is_killed_nothing_stays(learner: Terminal) -> None:
+    learner.type("\n")
+    learner.expect("lab# ip netns add red")
+    learner.type("sleep 1000 &\n")
+    learner.expect("lab# ")
+    learner.process.kill()  # what stays is found when the test is over
+    assert learner.process.wait(15) == -signal.SIGKILL
+    os.close(learner.slave)
+    os.close(learner.master)
 
 
 def test_the_words_are_told_whenever_they_are_asked_for(learner: Terminal) -> None:
