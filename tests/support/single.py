@@ -104,9 +104,11 @@ def faults(kind: str) -> dict[str, tuple[dict[str, Any], str]]:
 class Basics:
     """What is asked of every kind on the kernel that has it."""
 
+    versions: tuple[str, ...] = VERSIONS
+
     def test_P5_P7_an_attachment_is_what_the_result_says(self, site: Wired, kind: str) -> None:
         site.box()
-        for version in VERSIONS:
+        for version in self.versions:
             self._lives(site, kind, version)
 
     def _lives(self, site: Wired, kind: str, version: str) -> None:
