@@ -78,6 +78,15 @@ def is_ours(plugin_type: str, path: str) -> bool:
     return plugin_type in NAMES and read_file(path) == text(plugin_type)
 
 
+def complete(folder: str) -> bool:
+    """Whether `folder` holds a launcher of every plugin. They are written together: one is read, the others are there.
+
+    A folder of an earlier version lacks those that have come since, and others' plugins would be taken in their place.
+    """
+    probe = next(iter(NAMES))
+    return is_ours(probe, os.path.join(folder, probe)) and NAMES.keys() <= set(os.listdir(folder))
+
+
 def write(folder: str, force: bool = False) -> list[str]:
     """Write a launcher for every plugin into `folder`, making it if need be; returns the paths that changed.
 

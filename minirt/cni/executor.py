@@ -27,7 +27,6 @@ __all__ = ["FOREIGN", "Executor", "bundled", "install", "program", "search_path"
 __all__ += ["ExecutorError", "Outcome", "StartError", "StoppedError"]  # how a call ends, for `call`
 
 FOREIGN = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")  # where distributions and runtimes put plugins
-_PROBE = "loopback"  # when this launcher is right, they all are: they are written together
 
 
 class Executor:
@@ -78,13 +77,13 @@ class Executor:
 def search_path(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The folders of CNI_PATH, or else the bundled one and those where others put plugins.
 
-    The bundled folder is written when it is missing. Raises KernelRefused when it cannot be.
+    The bundled folder is written when it is missing or lacks a plugin. Raises KernelRefused when it cannot be.
     """
     folders = tuple(folder for folder in environ.get("CNI_PATH", "").split(":") if folder)
     if folders:
         return folders
     ours = bundled()
-    if not launcher.is_ours(_PROBE, os.path.join(ours, _PROBE)):
+    if not launcher.complete(ours):
         install(ours)
     return (ours, *FOREIGN)
 

@@ -72,6 +72,14 @@ def test_launchers_of_another_interpreter_are_written_anew(prefix: Path) -> None
     assert Path(ours, "loopback").read_bytes() == right
 
 
+def test_launchers_that_an_earlier_version_did_not_have_are_written(prefix: Path) -> None:
+    ours = Path(prefix, "libexec/minirt/cni")
+    executor.search_path({})
+    (ours / "vrf").unlink()
+    executor.search_path({})
+    assert (ours / "vrf").exists()
+
+
 def test_with_S_the_environment_that_the_interpreter_belongs_to_is_still_known(prefix: Path) -> None:
     top = Path(__file__).parents[2]
     program = f"import sys; sys.path.append({str(top)!r}); from minirt.cni import executor; print(executor.bundled())"
