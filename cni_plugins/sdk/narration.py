@@ -18,6 +18,7 @@ A listener that has gone away is no failure.
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 
@@ -37,8 +38,8 @@ _LONGEST = 1 << 16  # characters of an answer that are told
 
 def descriptor() -> tuple[int, ...]:
     """What a delegate must be left, for it to tell as well."""
-    fd = _number()
-    return () if fd is None else (fd,)
+    channel = _channel()
+    return () if channel is None else (channel.detach(),)
 
 
 def calling(delegate: str, command: str, path: str, env: dict[str, str]) -> None:
@@ -70,13 +71,10 @@ def _tell(what: dict[str, Any], wait: bool = False) -> bytes:
     """The answer, where one is waited for."""
     from cni_plugins.spec.jsontext import dumps
 
-    fd = _number()
-    if fd is None:
+    channel = _channel()
+    if channel is None:
         return b""
-    import _socket
-
     who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
-    channel = _socket.socket(fileno=fd)
     try:
         channel.send(dumps(who | what, indent=0).encode(errors="replace"))
         return channel.recv(1) if wait else b""
@@ -86,19 +84,17 @@ def _tell(what: dict[str, Any], wait: bool = False) -> bytes:
         channel.detach()
 
 
-def _number() -> int | None:
-    """The descriptor; None unless it is such a socket: one that a foreign plugin was given may not have come through,
-    and its number mean something else."""
+def _channel() -> _socket.socket | None:
+    """The socket, to be detached after use; None unless it is such a socket: one that a foreign plugin was given may
+    not have come through, and its number mean something else."""
     text = os.environ.get(STEPS_FD, "").partition(":")[0]
     if not (text.isascii() and text.isdigit()):
         return None
-    import _socket
-
-    fd = int(text)
     try:
-        channel = _socket.socket(fileno=fd)
+        channel = _socket.socket(fileno=int(text))
     except (OSError, OverflowError):
         return None
-    fits = (channel.family, channel.type) == (_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    if (channel.family, channel.type) == (_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+        return channel
     channel.detach()
-    return fd if fits else None
+    return None

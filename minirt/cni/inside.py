@@ -57,6 +57,7 @@ class Inside:
         self._delegates: dict[str, tuple[Calling, float]] = {}
         self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
+        self._buffer = bytearray(_LONGEST)
         number = f"{self._theirs.fileno()}{':step' if stop else ''}"
         self.call = replace(call, env={**call.env, STEPS_FD: number})
         self.given = replace(self.call, env=standin.environment(self.call))
@@ -67,13 +68,13 @@ class Inside:
         """Pass on all that has been told."""
         while True:
             try:
-                message = self._ours.recv(_LONGEST)
+                length = self._ours.recv_into(self._buffer)
             except (BlockingIOError, ConnectionError):
                 return
-            if not message:
+            if not length:
                 return
             try:
-                told = loads(message)
+                told = loads(bytes(self._buffer[:length]))
             except JsonError:
                 continue
             if isinstance(told, dict):

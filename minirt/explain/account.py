@@ -214,12 +214,12 @@ def _servers(document: Mapping[str, Any]) -> Iterator[str]:
 
 def commands(text: str) -> list[str]:
     """The commands of a step, as a shell would tell them apart: by newlines and semicolons that are not quoted."""
-    found, quoted = [""], ""
-    for char in text:
-        if char in ("'", '"') and quoted in ("", char):
-            quoted = "" if quoted else char
-        if char in "\n;" and not quoted:
-            found.append("")
+    found = [""]
+    for place, part in enumerate(text.split("'")):
+        if place % 2:
+            found[-1] += f"'{part}'"
         else:
-            found[-1] += char
+            first, *more = part.replace("\n", ";").split(";")
+            found[-1] += first
+            found += more
     return [command.strip() for command in found if command.strip()]
