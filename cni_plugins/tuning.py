@@ -41,7 +41,6 @@ KEYS = ("sysctl", "mac", "mtu", "promisc", "allmulti", "txQLen", "dataDir")
 FOLDER = "/run/cni/tuning"
 ALLOWLIST = "/etc/cni/tuning/allowlist.conf"
 
-EACCES, ENODEV = 13, 19
 
 # --- the configuration ------------------------------------------------------------------------------------------------
 

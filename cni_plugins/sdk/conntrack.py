@@ -11,6 +11,8 @@ Source: linux/netfilter/nfnetlink_conntrack.h; the filter's flags are include/li
 
 from __future__ import annotations
 
+from errno import ENOENT
+
 from cni_plugins.sdk.netlink import (
     NLM_F_ACK,
     Message,
@@ -23,7 +25,7 @@ from cni_plugins.sdk.netlink import (
     u16,
     u32,
 )
-from cni_plugins.sdk.nfnl import ENOENT, GENERIC
+from cni_plugins.sdk.nfnl import GENERIC
 from cni_plugins.spec.ip import Address
 from cni_plugins.spec.record import record
 

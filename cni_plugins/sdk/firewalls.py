@@ -12,9 +12,11 @@ Source: linux/netfilter/nf_tables.h; iptables' legacy form tells of its tables i
 
 from __future__ import annotations
 
+from errno import ENOENT
+
 from cni_plugins.sdk import program
 from cni_plugins.sdk.netlink import NLM_F_ACK, Message, NetlinkError, attributes, string, text
-from cni_plugins.sdk.nfnl import ENOENT, GENERIC, NFNL_SUBSYS_NFTABLES
+from cni_plugins.sdk.nfnl import GENERIC, NFNL_SUBSYS_NFTABLES
 from cni_plugins.sdk.records import read_file
 from cni_plugins.sdk.walls import FIREWALLD, IPTABLES, NFTABLES
 from cni_plugins.spec.record import record

@@ -11,6 +11,8 @@ Source: linux/if_link.h, and ip-link(8) for the words.
 
 from __future__ import annotations
 
+from errno import EBUSY, EEXIST, EINVAL, EOPNOTSUPP
+
 from cni_plugins.sdk import rtmsg
 from cni_plugins.sdk.links import DeleteLink, LinkStep, SetLink
 from cni_plugins.sdk.naming import digest
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.rtnl import Link, Rtnl
     from cni_plugins.spec.steps import Step
 
-EBUSY, EEXIST, EINVAL, EOPNOTSUPP = 16, 17, 22, 95
 
 IFLA_MACVLAN_MODE, IFLA_MACVLAN_BC_QUEUE_LEN = 1, 7
 IFLA_IPVLAN_MODE = 1

@@ -8,6 +8,7 @@ is undone: a link takes its addresses, its routes and, for a veth, its other end
 from __future__ import annotations
 
 import time
+from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ESRCH
 
 from cni_plugins.sdk import rtmsg
 from cni_plugins.sdk.netlink import NetlinkError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from cni_plugins.spec.ip import Cidr
     from cni_plugins.spec.result import Route
 
-EEXIST, ENODEV, EADDRNOTAVAIL, ESRCH = 17, 19, 99, 3
 _GONE = (ENODEV, EADDRNOTAVAIL, ESRCH)  # what an undo may find: its work was done by somebody else
 
 

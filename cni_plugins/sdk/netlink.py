@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from _socket import AF_NETLINK, SOCK_RAW, socket
 from _struct import Struct
+from errno import EINTR
 from os import getpid, strerror
 from sys import byteorder
 
@@ -39,7 +40,6 @@ NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400
 NLM_F_ACK_TLVS = 0x200
 SOL_NETLINK = 270
-EINTR = 4
 
 _HEADER = Struct("=IHHII")  # length, kind, flags, sequence, port: in the byte order of the machine
 _ATTRIBUTE = Struct("=HH")  # length, kind

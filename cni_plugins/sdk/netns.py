@@ -8,6 +8,7 @@ is never used.
 from __future__ import annotations
 
 import os
+from errno import EINVAL, ENODEV, ENOTTY
 from fcntl import ioctl
 
 from cni_plugins.sdk.rtnl import Rtnl
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.rtnl import Link
 
 CLONE_NEWNET = 0x40000000
-EINVAL, ENODEV, ENOTTY = 22, 19, 25
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h: which kind of namespace a descriptor is
 OURS = "/proc/thread-self/ns/net"
 _NAMED = ("/run/netns/", "/var/run/netns/")  # where `ip netns` keeps its names

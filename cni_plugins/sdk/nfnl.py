@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from _socket import SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, socket
 from _struct import Struct
+from errno import ENOENT
 from fcntl import ioctl
 
 from cni_plugins.sdk.elements import Element, Stored, packed_key, place, question, read, whole
@@ -49,7 +50,6 @@ NFT_MSG_NEWSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 12
 NFT_MSG_GETSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 13
 NFT_MSG_DELSETELEM = NFNL_SUBSYS_NFTABLES << 8 | 14
 NFTA_RULE_TABLE, NFTA_RULE_CHAIN = 1, 2
-ENOENT, EBUSY, EEXIST = 2, 16, 17
 
 GENERIC = Struct(">BBH")  # struct nfgenmsg: family, version, resource
 _FAMILY = {"inet": GENERIC.pack(NFPROTO_INET, 0, 0), "bridge": GENERIC.pack(NFPROTO_BRIDGE, 0, 0)}

@@ -9,10 +9,11 @@ the same port of all of them is for us to see: the few attachments that have the
 from __future__ import annotations
 
 import os
+from errno import EBUSY, EEXIST
 
 from cni_plugins.sdk.main import warn
 from cni_plugins.sdk.naming import comment, holder, of_container
-from cni_plugins.sdk.nfnl import EBUSY, EEXIST, Change, Nftables, Refused
+from cni_plugins.sdk.nfnl import Change, Nftables, Refused
 from cni_plugins.sdk.nft import run_nft
 from cni_plugins.sdk.ports import TABLE, Mapping, Publication, from_json, to_json
 from cni_plugins.sdk.records import ROOT, AttachmentRecords, Owner

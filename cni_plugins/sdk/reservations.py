@@ -16,6 +16,7 @@ boot has left: see `boots`. The index goes with /run at a reboot, so that is whe
 from __future__ import annotations
 
 import os
+from errno import ENOTDIR, EROFS
 from fcntl import LOCK_EX, LOCK_UN, flock
 
 from cni_plugins.sdk import boots, fdio
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from cni_plugins.spec.ip import Address
 
-ENOTDIR, EROFS = 20, 30
 DATA_DIR = "/var/lib/cni/networks"
 
 

@@ -7,6 +7,8 @@ or DEL grows with the number of containers. What it sends is built by `rtmsg`. T
 
 from __future__ import annotations
 
+from errno import ENODEV
+
 from cni_plugins.sdk.netlink import (
     NETLINK_GET_STRICT_CHK,
     NETLINK_ROUTE,
@@ -72,7 +74,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ENODEV = 19
 _NO_WAY = (ENODEV, 13, 22, 101, 113)  # and EACCES, EINVAL, ENETUNREACH, EHOSTUNREACH: prohibit, blackhole, none
 
 # --- what is read ---------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ which they are known when the link has gone. Source: linux/fib_rules.h; a rule's
 
 from __future__ import annotations
 
+from errno import EAFNOSUPPORT, ENOENT, ESRCH
+
 from cni_plugins.sdk import rtmsg
 from cni_plugins.sdk.links import LinkStep
 from cni_plugins.sdk.netlink import (
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 FRA_SRC, FRA_TABLE, FRA_PROTOCOL = 2, 15, 21
 FR_ACT_TO_TBL = 1
-ENOENT, ESRCH, EAFNOSUPPORT = 2, 3, 97
 
 OURS = 109  # who made a rule, as `ip rule` shows it; of those that nobody has taken (/etc/iproute2/rt_protos)
 

@@ -16,6 +16,7 @@ A plugin of this kind is a function from its keys to a `Wish`; the verbs are the
 from __future__ import annotations
 
 import os
+from errno import ENETDOWN
 
 from cni_plugins.sdk import garbage, ipam, kinds, layer3, naming, parents
 from cni_plugins.sdk.kinds import AddLink, Spot
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.main import Request
     from cni_plugins.spec.result import Dns
 
-ENETDOWN = 100
 ALIAS = "cni "  # what the aliases of everybody's links begin with
 
 

@@ -12,6 +12,7 @@ Source: bridge(8); linux/if_bridge.h. The kernel lists VLANs for one port at a t
 from __future__ import annotations
 
 from _struct import Struct
+from errno import EOPNOTSUPP
 
 from cni_plugins.sdk import naming, rtmsg
 from cni_plugins.sdk.keys import refuse_slips
@@ -49,7 +50,6 @@ RTM_GETVLAN = 114
 BRIDGE_VLANDB_ENTRY, BRIDGE_VLANDB_ENTRY_INFO, BRIDGE_VLANDB_ENTRY_RANGE = 1, 1, 2
 _PORT = Struct("=BBHI")  # struct br_vlan_msg: family, reserved, reserved, index
 _INFO = Struct("=HH")  # struct bridge_vlan_info: flags, VLAN
-EOPNOTSUPP = 95
 _LO = 1  # the first link of every namespace
 
 DEFAULT, HIGHEST = 1, 4094

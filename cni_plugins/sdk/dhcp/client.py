@@ -21,6 +21,7 @@ import asyncio
 import os
 import random
 import time
+from errno import EEXIST
 
 from cni_plugins.sdk.dhcp import messages, options
 from cni_plugins.sdk.dhcp.leases import Lease, Place, Withdrawn
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 NO_LEASE = PLUGIN_SPECIFIC
 FOREVER = 0xFFFFFFFF  # as a lease's time (RFC 2131, 3.3)
 USUAL = 3600  # seconds, where a server names none
-EEXIST = 17
 _NAP = 30.0  # seconds: asyncio's clock stands still while the machine sleeps, and ours does not
 
 
