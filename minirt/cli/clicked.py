@@ -100,6 +100,9 @@ def run(words: list[str], version: str) -> int:
     try:
         answer = root(version).main(words, prog_name="minirt", standalone_mode=False)
     except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none: it prints this
+            click.echo(error.format_message(), err=True)  # a group alone is a question, and its help the answer
+            return 2
         message = error.format_message().rstrip(".")
         hint = f"'{' '.join(['minirt', *_verb_in(words)])} --help' shows what there is"
         raise UsageError(message[:1].lower() + message[1:], hint) from None

@@ -84,6 +84,14 @@ def test_a_mistake_is_a_usage_error_with_a_hint(line: str) -> None:
     assert "--help" in caught.value.hint
 
 
+@pytest.mark.parametrize("line", ["", "network", "cni", "plugin", "dhcp"])
+def test_a_group_alone_is_answered_with_its_help_and_nothing_else(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert clicked.run([*line.split(), "--help"], "0") == 0
+    asked = capfd.readouterr().out
+    assert clicked.run(line.split(), "0") == 2
+    assert capfd.readouterr() == ("", asked)
+
+
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_has_help_that_shows_all_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert clicked.run([*name.split(), "--help"], "0") == 0
