@@ -120,6 +120,8 @@ def install(folder: str, force: bool = False) -> list[str]:
     try:
         return launcher.write(folder, force)
     except FileExistsError as error:
+        if error.filename == folder:
+            raise Conflict(f"{folder} is not a folder", "choose another, or remove it first") from None
         raise Conflict(
             f"{error.filename} {error.strerror}", "choose another folder, or replace it with --force"
         ) from None

@@ -95,6 +95,14 @@ def test_a_strange_program_in_the_way_is_not_overwritten(tmp_path: Path) -> None
     assert f"{tmp_path}/bridge" in executor.install(str(tmp_path), force=True)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_where_the_folder_should_be_is_told_and_no_flag_is_promised_to_help(tmp_path: Path, force: bool) -> None:
+    (tmp_path / "bridge").touch()
+    with pytest.raises(Conflict, match=f"{tmp_path}/bridge is not a folder") as caught:
+        executor.install(str(tmp_path / "bridge"), force=force)
+    assert "--force" not in caught.value.hint
+
+
 def test_a_folder_that_cannot_be_written_is_told_with_the_way_around(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KernelRefused) as caught:
