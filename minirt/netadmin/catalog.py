@@ -166,8 +166,9 @@ class Catalog:
         except NotFound:
             where = discovery.BUILTIN if name == discovery.builtin().name else path if os.path.lexists(path) else ""
         if where:
-            what = "the built-in network" if where == discovery.BUILTIN else where
-            raise Conflict(f"the name {name!r} is taken by {what}", "choose another, or remove that one first")
+            if where == discovery.BUILTIN:
+                raise Conflict(f"the name {name!r} is taken by the built-in network", "choose another")
+            raise Conflict(f"the name {name!r} is taken by {where}", "choose another, or remove that one first")
 
     def _write(self, path: str, text: str) -> None:
         try:
