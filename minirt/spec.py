@@ -204,7 +204,7 @@ def parse_mac(text: str) -> str:
     try:
         return unicast_mac(text)
     except ValueError as error:
-        raise UsageError(str(error), "expected six pairs of hex digits, such as 02:00:00:00:00:01") from None
+        raise UsageError(str(error)) from None
 
 
 def parse_ifname(text: str) -> str:

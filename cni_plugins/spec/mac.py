@@ -20,7 +20,7 @@ def mac_bytes(text: str) -> bytes:
         groups = text.split(mark)
         if len(groups) * digits == 12 and all(len(group) == digits and _DIGITS.issuperset(group) for group in groups):
             return bytes.fromhex("".join(groups))
-    raise ValueError(f"{text!r} is not a hardware address (expected one like 02:42:ac:11:00:02)")
+    raise ValueError(f"{text!r} is not a hardware address (expected six pairs of hex digits, like 02:42:ac:11:00:02)")
 
 
 def unicast_mac(text: str) -> str:
