@@ -9,7 +9,8 @@ What you need not care for, because `sdk.main` has done it before a handler is c
 missing is named at once), standard input, JSON, names, versions, the guard against the host's own namespace, prevResult
 in whatever version it was written; and after it: the result in the version asked for, error objects and exit codes.
 
-To be a program, a plugin needs its line in `sdk.launcher.NAMES`. This one has none: a template is not installed.
+To be a program, a plugin needs its line in `sdk.launcher.NAMES`; `minirt plugin install` writes the program then. This
+one has none: a template is not installed.
 
 The order in which you will want to write: `configure`, `steps`, `add`, then `check`, and `delete` with care.
 Source: SPEC.md 1.1.0, "Section 2: Execution Protocol", and CONVENTIONS.md for names of keys that others use too.
