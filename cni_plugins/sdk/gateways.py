@@ -56,7 +56,9 @@ class UseGateway(Step):
         return naming.host_link("gateway", self.bridge, str(self.vlan))
 
     def describe(self) -> str:
-        return "\n".join(step.describe() for step in self._steps())
+        """Nothing, where another attachment has made it."""
+        there = self.host.link(self.name) is not None
+        return "" if there else "\n".join(step.describe() for step in self._steps())
 
     def _steps(self) -> list[Step]:
         macs = [naming.derived_mac("gateway", self.bridge, str(self.vlan), end) for end in ("port", "end")]
