@@ -137,7 +137,7 @@ class Walker:
         elif wire.bridge:
             self._bridge(walk, wire.bridge, wire.end, next_hop, mac, packet)
         else:
-            self._host(walk, wire.end, wire.end, packet)
+            self._host(walk, wire.end, packet)
 
     def _parent(self, walk: Walk, link: Link, parent: Link, next_hop: str, packet: Packet) -> None:
         """A link that was made on one of the host's: its siblings are reached there, the host is not."""
@@ -160,7 +160,7 @@ class Walker:
                 return
             if self._is_hosts(next_hop):
                 hop.say("port", f"out by {bridge.name} itself: {next_hop} is the host's")
-                self._host(walk, port, bridge, packet)
+                self._host(walk, bridge, packet)
                 return
         target = self._with_address(next_hop, lambda item: item.wire.bridge == bridge and item.wire.end != port)
         if target:
@@ -200,7 +200,7 @@ class Walker:
         except FileNotFoundError:
             return False
 
-    def _host(self, walk: Walk, port: Link, arriving: Link, packet: Packet) -> None:
+    def _host(self, walk: Walk, arriving: Link, packet: Packet) -> None:
         """Into the host's IP, from one of its links, and on."""
         packet = replace(packet, arriving=arriving.name, leaving="")
         hop = self._come(walk, self._host_name, OURS, packet)
@@ -220,7 +220,8 @@ class Walker:
             walk.stop(LOST, f"the host does not forward IPv{family}: {_FORWARDING[family]} is 0")
             return
         if way is None:
-            walk.stop(LOST, f"the host has no route to {passed.destination}, or refuses {passed.source} at {port.name}")
+            refused = f"refuses {passed.source} at {arriving.name}"
+            walk.stop(LOST, f"the host has no route to {passed.destination}, or {refused}")
             return
         hop.say("route", told(way, passed.destination))
         if way.kind == "local":
