@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from fcntl import LOCK_EX, flock
 
-from cni_plugins.sdk import chained, keys
+from cni_plugins.sdk import chained, keys, placed
 from cni_plugins.sdk.links import Together
 from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netns import Namespace, sandbox, sandbox_left
+from cni_plugins.sdk.records import AttachmentRecords, Owner
 from cni_plugins.sdk.rtmsg import AF_INET, AF_INET6, RT_TABLE_MAIN, LinkRoute
 from cni_plugins.sdk.rules import OURS, AddRule, DeleteRule, PutRoute, Rule, TakeRoute, is_empty, rules
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
@@ -141,8 +142,17 @@ def add(request: Request) -> Result:
     ips = _ips(request, result)
     with sandbox(request.netns) as inside, new_plan() as plan:
         _lock(inside)
-        plan.do(*steps(config, ips, inside, _find(request, config, inside, ips)))
+        found = _find(request, config, inside, ips)
+        plan.do(_note(request, config, ips, inside, found), *steps(config, ips, inside, found))
     return result
+
+
+def _note(request: Request, config: Config, ips: Sequence[Ip], inside: Namespace, found: Found) -> Step:
+    """What DEL and GC go by, written down first."""
+    tables = found.taken or (config.table,) * len(ips)
+    told = [[str(ip.address.address), table] for ip, table in zip(ips, tables, strict=True)]
+    records, owner = AttachmentRecords("sbr", request.network), Owner(request.container_id, request.ifname)
+    return placed.note(records, owner, inside, link=found.link.index, rules=told, filled=config.table is None)
 
 
 def _ips(request: Request, result: Result) -> tuple[Ip, ...]:
@@ -176,8 +186,8 @@ def _find(request: Request, config: Config, inside: Namespace, ips: Sequence[Ip]
 
 
 def _idle(config: Config, inside: Namespace, rule: Rule) -> bool:
-    """Whether it is ours, of an interface that has gone since, and its table's routes with it: GC, which is told of no
-    namespace, leaves such rules. They stop nobody, and DEL takes all that there are of an address."""
+    """Whether it is ours, of an interface that has gone since, and its table's routes with it. Such rules stop nobody,
+    and DEL takes all that there are of an address."""
     return config.table is None and rule.protocol == OURS and is_empty(inside.rtnl, rule.table)
 
 
@@ -192,8 +202,9 @@ def _free(inside: Namespace, taken: Collection[int], count: int) -> Iterator[int
 
 
 def delete(request: Request) -> None:
-    """The rules from the interface's addresses, and the tables that we filled. They lie in the container's namespace:
-    where that has gone, they have."""
+    """What was written down, wherever it is; then, in the namespace that the runtime names, the rules from the
+    interface's addresses, and the tables that we filled, also where the reference plugin added them."""
+    _take_down(request.network, Owner(request.container_id, request.ifname))
     inside = sandbox_left(request.netns)
     if inside is None:
         return
@@ -201,14 +212,36 @@ def delete(request: Request) -> None:
         _lock(inside)
         link = inside.link(request.ifname)
         doomed = _doomed(request, inside, link)
-        for rule in doomed:
-            do(DeleteRule(inside, rule))
         tables = {rule.table for rule in doomed if rule.protocol == OURS and _table_key(request.conf) is None}
-        if link is not None and tables:
-            for family in (AF_INET, AF_INET6):
-                for route in inside.rtnl.routes(link.index, family):
-                    if route.table in tables and route.table != RT_TABLE_MAIN:
-                        do(TakeRoute(inside, link.name, route))
+        _remove(inside, doomed, link, tables)
+
+
+def _take_down(network: str, owner: Owner) -> None:
+    """The rules of one attachment and the tables that it filled, by its record, and the record."""
+    records = AttachmentRecords("sbr", network)
+    noted = records.load(owner) or {}
+    inside = placed.left(noted)
+    if inside is not None:
+        with inside:
+            _lock(inside)
+            told = [(text, table) for text, table in noted.get("rules", ())]
+            doomed = [rule for rule in rules(inside.rtnl) if (str(rule.source.address), rule.table) in told]
+            link = inside.link(owner.ifname)
+            same = link if link is not None and link.index == noted.get("link") else None
+            _remove(inside, doomed, same, {rule.table for rule in doomed if noted.get("filled")})
+    records.delete(owner)
+
+
+def _remove(inside: Namespace, doomed: Sequence[Rule], link: Link | None, tables: Collection[int]) -> None:
+    """The rules, and the link's routes in those tables; those of a link that has gone went with it."""
+    for rule in doomed:
+        do(DeleteRule(inside, rule))
+    if link is None or not tables:
+        return
+    for family in (AF_INET, AF_INET6):
+        for route in inside.rtnl.routes(link.index, family):
+            if route.table in tables and route.table != RT_TABLE_MAIN:
+                do(TakeRoute(inside, link.name, route))
 
 
 def _doomed(request: Request, inside: Namespace, link: Link | None) -> list[Rule]:
@@ -272,5 +305,13 @@ def status(request: Request) -> None:
             raise CniError(NOT_AVAILABLE, f"this kernel has no routing rules: {error.strerror}") from None
 
 
-# gc is left out: rules and routes lie in the container's namespace, and nothing of ours on the host.
-PLUGIN = Plugin("sbr", add=add, delete=delete, check=check, status=status)
+def gc(request: Request) -> None:
+    """What was written down of those who are no more, where their namespaces live on."""
+    from cni_plugins.sdk import garbage  # for this verb alone
+
+    owners = AttachmentRecords("sbr", request.network).owners()
+    valid = garbage.valid_attachments(request.conf)
+    garbage.collect(owners, valid, lambda owner: _take_down(request.network, owner))
+
+
+PLUGIN = Plugin("sbr", add=add, delete=delete, check=check, gc=gc, status=status)

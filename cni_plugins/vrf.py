@@ -13,12 +13,13 @@ the table and the routes, and that DEL bears an interface that has gone.
 
 from __future__ import annotations
 
-from cni_plugins.sdk import chained, keys, vrfs
+from cni_plugins.sdk import chained, keys, placed, vrfs
 from cni_plugins.sdk.kinds import AddLink, known, missing
 from cni_plugins.sdk.links import DeleteLink, SetLink
 from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netlink import NetlinkError
 from cni_plugins.sdk.netns import Namespace, sandbox, sandbox_left
+from cni_plugins.sdk.records import AttachmentRecords, Owner
 from cni_plugins.sdk.vrfs import Enslave, Free, Kept
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
@@ -72,6 +73,8 @@ def add(request: Request) -> Result:
         vrf = _vrf(config, inside)
         table = vrfs.table_of(vrf) if vrf else config.table or vrfs.free_table(inside.rtnl)
         kept = vrfs.keep(inside.rtnl, link.index)
+        records, owner = AttachmentRecords("vrf", request.network), Owner(request.container_id, request.ifname)
+        plan.do(placed.note(records, owner, inside, link=link.index, vrf=config.vrf))
         try:
             plan.do(*steps(config, inside, link.name, table, vrf is not None, kept))
         except NetlinkError as error:
@@ -102,20 +105,37 @@ def _vrf(config: Config, inside: Namespace) -> Link | None:
 
 
 def delete(request: Request) -> None:
-    """All of it lies in the container's namespace: where that has gone, it has."""
+    """What was written down, wherever it is; then what the configuration names, where the runtime says."""
+    _take_down(request.network, Owner(request.container_id, request.ifname))
     name = request.conf.get("vrfname")
     inside = sandbox_left(request.netns)
-    if inside is None or not isinstance(name, str):
+    if inside is not None and isinstance(name, str):
+        with inside:
+            _leave(inside, name, inside.link(request.ifname))
+
+
+def _take_down(network: str, owner: Owner) -> None:
+    """One attachment's, by its record, and the record."""
+    records = AttachmentRecords("vrf", network)
+    noted = records.load(owner) or {}
+    inside = placed.left(noted)
+    if inside is not None:
+        with inside:
+            link = inside.link(owner.ifname)
+            same = link is not None and link.index == noted.get("link")
+            _leave(inside, str(noted.get("vrf", "")), link if same else None)
+    records.delete(owner)
+
+
+def _leave(inside: Namespace, name: str, link: Link | None) -> None:
+    """Take the link out of the VRF of that name, and delete that where nobody is in it any more."""
+    vrf = inside.link(name) if name else None
+    if vrf is None or vrf.kind != "vrf":
         return
-    with inside:
-        vrf = inside.link(name) if name else None
-        if vrf is None or vrf.kind != "vrf":
-            return
-        link = inside.link(request.ifname)
-        if link is not None and link.master == vrf.index:
-            do(Free(inside, link.name))
-        if not inside.rtnl.ports(vrf.index):
-            do(DeleteLink(inside, vrf.name))
+    if link is not None and link.master == vrf.index:
+        do(Free(inside, link.name))
+    if not inside.rtnl.ports(vrf.index):
+        do(DeleteLink(inside, vrf.name))
 
 
 def check(request: Request) -> None:
@@ -144,12 +164,21 @@ def status(request: Request) -> None:
         vrfs.kind(1).require(host, NOT_AVAILABLE)
 
 
-# gc is left out: a VRF lies in its container's namespace, and goes with it.
+def gc(request: Request) -> None:
+    """What was written down of those who are no more, where their namespaces live on."""
+    from cni_plugins.sdk import garbage  # for this verb alone
+
+    owners = AttachmentRecords("vrf", request.network).owners()
+    valid = garbage.valid_attachments(request.conf)
+    garbage.collect(owners, valid, lambda owner: _take_down(request.network, owner))
+
+
 PLUGIN = Plugin(
     "vrf",
     add=add,
     delete=delete,
     check=check,
+    gc=gc,
     status=status,
     versions=versions.ALL[versions.ALL.index("0.3.1") :],
 )

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leftovers import FOLDERS
 from support.machine import Machine
 from support.plugins import GO, Plugins
 from support.sides import reference_fails
+
+pytestmark = pytest.mark.leaves(*FOLDERS)
 
 BOX = "/run/netns/box"
 FAR = "192.0.2.2"
@@ -311,6 +314,46 @@ def test_rules_that_an_interface_has_left_behind_stop_nobody(ours: Routed) -> No
     assert ours.rules() == {}
 
 
+def test_P18_gc_takes_the_rules_and_tables_of_those_who_are_no_more(ours: Routed) -> None:
+    """The namespace lives on, and so does another attachment in it."""
+    ours.add(ours.conf(1), ifname="eth0")
+    ours.add(ours.conf(2))
+    gc = {"cniVersion": "1.1.0", "name": "net", "type": "sbr"}
+    valid = [{"containerID": "web", "ifname": "eth0"}]
+    ours.plugins.call("GC", gc | {"name": "other", "cni.dev/valid-attachments": []}).done()
+    assert len(ours.rules()) == 4
+    for _ in range(2):
+        ours.plugins.call("GC", gc | {"cni.dev/valid-attachments": valid}).done()
+        assert ours.rules() == {"10.1.0.2": "100", "fd00:1::2": "101"}
+    assert [ours.routes(table, family) for table, family in ((102, 4), (103, 6))] == [set(), set()]
+    assert ours.answers(1)
+    ours.plugins.call("GC", gc | {"cni.dev/valid-attachments": []}).done()
+    assert ours.rules() == {}
+    assert not Path("/run/cni/sbr").exists() or not list(Path("/run/cni/sbr").rglob("*:*"))
+
+
+def test_P10_delete_without_a_namespace_finds_it_by_what_add_wrote_down(ours: Routed) -> None:
+    ours.add(ours.conf())
+    ours.delete({"cniVersion": "1.0.0", "name": "net", "type": "sbr"}, netns="")
+    assert (ours.rules(), ours.routes(100)) == ({}, set())
+
+
+def test_a_path_that_has_come_to_mean_another_namespace_is_left_alone(ours: Routed) -> None:
+    ours.add(ours.conf())
+    ours.machine.netns("twin")
+    ours.run("ip -n twin rule add from 10.2.0.2 lookup 100 protocol 109")
+    ours.run(f"mount --bind /run/netns/twin {BOX}")
+    gc = {"cniVersion": "1.1.0", "name": "net", "type": "sbr", "cni.dev/valid-attachments": []}
+    ours.plugins.call("GC", gc).done()
+    ours.run(f"umount {BOX}")
+    twin = [rule["src"] for rule in ours.machine.ip("rule", "show", netns="twin")]
+    ours.run("ip netns del twin")
+    assert "10.2.0.2" in twin
+    assert len(ours.rules()) == 2
+    ours.delete(ours.conf())
+
+
+@pytest.mark.leaves("file /run/cni/sbr/*")  # the reference plugin's DEL knows nothing of our record
 @pytest.mark.parametrize("first", ["ours", "go"])
 def test_what_one_side_added_the_other_deletes(ours: Routed, first: str) -> None:
     sides = {"ours": ours.plugins, "go": Plugins(ours.machine, GO)}

@@ -58,7 +58,7 @@ OURS = {
     "tap": (43, 43),
     "tuning": (29, 29),
     "bandwidth": (29, 29),
-    "sbr": (27, 27),
+    "sbr": (29, 29),
 }
 OURS |= {"host-device": (44, 44), "ptp": (48, 46), "static": (19, 19)}
 OURS |= {"dhcp": (27, 27)}

@@ -30,7 +30,7 @@ OURS = {
     "vlan": 35,
 }
 OURS |= {"host-device": 38, "ptp": 40, "static": 19, "win-bridge": 17, "win-overlay": 17}
-OURS |= {"dhcp": 27, "bandwidth": 28, "sbr": 25, "tuning": 28, "vrf": 29}
+OURS |= {"dhcp": 27, "bandwidth": 28, "sbr": 27, "tuning": 28, "vrf": 31}
 
 
 @pytest.mark.parametrize("name", launcher.NAMES)

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.leftovers import FOLDERS
 from support.machine import Machine
 from support.plugins import Plugins
 from support.sides import reference_fails
+
+pytestmark = pytest.mark.leaves(*FOLDERS)
 
 BOX = "/run/netns/box"
 NET, FAR = {4: "10.1.0.0/24", 6: "fd00:1::/64"}, {4: "10.9.0.0/16", 6: "fd00:9::/64"}
@@ -180,6 +183,19 @@ def test_P9_P10_U5_B10_delete_bears_an_interface_that_has_gone(box: Box) -> None
     for _ in range(2):
         box.plugins.delete(box.conf(), BOX)
         assert box.vrfs() == {}
+
+
+def test_P18_gc_and_delete_without_a_namespace_go_by_what_add_wrote_down(ours: Box) -> None:
+    ours.wire(1, "net1")
+    ours.plugins.add(ours.conf(), BOX)
+    ours.plugins.add(ours.conf(name="net1"), BOX, ifname="net1")
+    gc = {"cniVersion": "1.1.0", "name": "net", "type": "vrf", "vrfname": "red"}
+    valid = [{"containerID": "web", "ifname": "net1"}]
+    for _ in range(2):
+        ours.plugins.call("GC", gc | {"cni.dev/valid-attachments": valid}).done()
+        assert (ours.vrfs(), ours.master(), ours.master("net1")) == ({"red": 1}, "", "red")
+    ours.plugins.delete({"cniVersion": "1.0.0", "name": "net", "type": "vrf"}, "", ifname="net1")
+    assert (ours.vrfs(), ours.master("net1")) == ({}, "")
 
 
 def test_a_vrf_that_exists_keeps_its_table(ours: Box) -> None:
