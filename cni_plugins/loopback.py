@@ -68,6 +68,13 @@ def check(request: Request) -> None:
         link = namespace.rtnl.link(LO)
         if link is None or not link.up:
             raise CniError(INTERNAL, f"lo is down in {request.netns}", f"{raised(namespace).describe()} raises it")
+        from cni_plugins.sdk.sysctl import read_sysctl  # for this verb alone
+
+        there = [str(cidr.address) for cidr in _addresses(namespace)]
+        ipv6 = read_sysctl(namespace, "net/ipv6/conf/lo/disable_ipv6") == "0"
+        for address in ("127.0.0.1", "::1") if ipv6 else ("127.0.0.1",):
+            if address not in there:
+                raise CniError(INTERNAL, f"lo does not have the address {address} in {request.netns}")
 
 
 def status(request: Request) -> None:

@@ -97,6 +97,17 @@ def test_check_says_whether_lo_is_up(plugins: Plugins) -> None:
     assert (error["msg"], error["details"]) == ("lo is down in /run/netns/box", "ip -n box link set lo up raises it")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1/8", "::1/128"])
+def test_P14_check_misses_an_address_of_los(machine: Machine, plugins: Plugins, address: str) -> None:
+    result = plugins.add(CONF, "/run/netns/box")
+    machine.run("ip", "-n", "box", "addr", "del", address, "dev", "lo")
+    said = f"lo does not have the address {address.partition('/')[0]} in /run/netns/box"
+    assert plugins.check(CONF, result, "/run/netns/box").error["msg"] == said
+    machine.run("ip", "netns", "exec", "box", "sysctl", "-qw", "net.ipv6.conf.lo.disable_ipv6=1")
+    if address.startswith(":"):
+        plugins.check(CONF, result, "/run/netns/box").done()
+
+
 def test_a_namespace_that_is_missing_fails_the_add(plugins: Plugins) -> None:
     error = plugins.call("ADD", CONF, "/run/netns/gone").error
     assert (error["code"], error["msg"]) == (8, "CNI_NETNS '/run/netns/gone': there is no such network namespace")
