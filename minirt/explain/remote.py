@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from minirt.explain.account import Account, Item
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ROOM = 1 << 20  # bytes: an account is read when it is finished
+_PATIENCE = 1.0  # seconds that its writer, who has taken the container down, gets to end
 
 
 class Request:
@@ -37,7 +39,7 @@ class Request:
     def show(self, write: Callable[[Item], None]) -> bool:
         """Give `write` what has been told; whether it was anything."""
         told = b""
-        while chunk := os.read(self._fd, _ROOM):
+        while select.select([self._fd], [], [], _PATIENCE)[0] and (chunk := os.read(self._fd, _ROOM)):
             told += chunk
         for line in told.splitlines():
             try:
