@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.leftovers import FOLDERS
 from support.machine import Machine
 from support.plugins import Plugins
 from support.sides import reference_fails
@@ -14,6 +15,8 @@ from cni_plugins.sdk.netns import Namespace
 from cni_plugins.sdk.rtmsg import LinkRoute
 from cni_plugins.sdk.vrfs import Enslave, Kept
 from cni_plugins.spec.ip import parse_address, parse_cidr
+
+pytestmark = pytest.mark.leaves(*FOLDERS)
 
 BOX = "/run/netns/box"
 CONF = {
