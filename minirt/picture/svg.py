@@ -1,8 +1,15 @@
-"""The scheme as an SVG for a slide: columns of cards on a grid, a frame around what the host is, light and dark.
+"""The scheme as an SVG for a slide: stacks of cards on a grid, a frame around what the host is, light and dark.
+
+    outside
+    ┌─────────────────────────────┐
+    │ uplinks   ╌╌ bridges, wires │ ── containers
+    │ routing   ╌╌ …              │ ── …
+    └─────────────────────────────┘
 
 Nothing is measured by a browser: names stand in a monospaced font, whose characters are all equally wide, so a card is
 as wide as its longest line and nothing overlaps, whoever renders it. Where the reader's system is dark, so is the
-picture (`prefers-color-scheme`).
+picture (`prefers-color-scheme`). Every card and every line has a key (`data-key`), by which the page of `minirt serve`
+knows it again.
 """
 
 from __future__ import annotations
@@ -11,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from minirt.picture.scheme import CONTAINERS, HEAD, ROUTING, UPLINKS, WIRES, Card, Edge, Scheme
+from minirt.picture.scheme import CONTAINERS, HEAD, OUTSIDE, ROUTING, WIRES, Card, Edge, Scheme
 
 FONT, TITLE, HEADING = 14, 17, 24
 ADVANCE = 0.62  # of the font's size: DejaVu Sans Mono, the widest of the usual ones, has 0.602
-LINE, PAD, GAP, GUTTER, MARGIN, FRAME = 21, 14, 26, 92, 40, 26
+LINE, PAD, GAP, GUTTER, MARGIN, FRAME = 21, 14, 26, 84, 28, 26
+_BULGE = 30  # how far a line bends that passes by the side of a card
 _LEAST, _SAMPLE = 150, 40
 
 LIGHT = {
@@ -80,7 +88,7 @@ def draw(scheme: Scheme) -> str:
         f'<rect class="paper" width="{width:.0f}" height="{height:.0f}"/>',
         _text(MARGIN, MARGIN + HEADING * 0.8, f"{scheme.host}, {scheme.title}", "title", HEADING),
         '<rect class="frame" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}" rx="14"/>'.format(*frame),
-        _text(frame[0] + PAD, frame[1] + PAD + FONT * 0.8, scheme.host, "quiet"),
+        _text(frame[0] + frame[2] - PAD, frame[1] + PAD + FONT * 0.8, scheme.host, "quiet", FONT, "end"),
     ]
     out += [_edge(edge, boxes) for edge in scheme.edges]
     for box in boxes.values():
@@ -123,41 +131,47 @@ def _colours(of: dict[str, str]) -> str:
 
 def _place(scheme: Scheme) -> tuple[dict[str, Box], tuple[float, float, float, float], float, float]:
     """Where the cards stand, the frame around the host's (x, y, width, height), and the size of it all."""
-    top = MARGIN + HEADING + GAP + FRAME + LINE
-    columns = {column: [card for card in scheme.cards if card.column == column] for column in range(CONTAINERS + 1)}
-    tallest = max(_stack(cards) for cards in columns.values())
     boxes: dict[str, Box] = {}
-    x: float = MARGIN
-    edges: list[float] = []
-    for column, cards in columns.items():
-        if column == UPLINKS:
-            x += FRAME
-            edges.append(x - FRAME)
-        if cards:
-            width = max(map(_width, cards))
-            y: float = top
-            for card in cards:
-                boxes[card.key] = Box(card, x, y, width)
-                y += _height(card) + GAP
-            x += width + GUTTER
-        if column == WIRES:
-            x += FRAME - GUTTER
-            edges.append(x)
-            x += GUTTER
-    right = max(box.x + box.width for box in boxes.values())
-    total = max(right, edges[1], MARGIN + _wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
+    outside, inside, wires, containers = (
+        [card for card in scheme.cards if low <= card.column <= high]
+        for low, high in ((OUTSIDE, OUTSIDE), (OUTSIDE + 1, ROUTING), (WIRES, WIRES), (CONTAINERS, CONTAINERS))
+    )
+    x: float = MARGIN + FRAME
+    y: float = MARGIN + HEADING + GAP
+    width = max(map(_width, [*outside, *inside]))
+    frame_top = _pile(boxes, outside, x, y, width)
+    top = frame_top + FRAME + LINE
+    lowest = _pile(boxes, inside, x, top, width)
+    x += width
+    if wires:
+        width = max(map(_width, wires))
+        lowest = max(lowest, _pile(boxes, wires, x + GUTTER, top, width))
+        x += GUTTER + width
+    edge = max(x + FRAME, MARGIN + _wide(scheme.host) + 2 * PAD)
+    bottom = lowest - GAP + FRAME
+    right = edge
+    if containers:
+        width = max(map(_width, containers))
+        lowest = _pile(boxes, containers, edge + GUTTER - FRAME, frame_top, width) - GAP
+        right = edge + GUTTER - FRAME + width
+    total = max(right, MARGIN + _wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
     total = max(total, *(MARGIN * 2 + _wide(note) for note in scheme.notes), 0)
-    frame = (edges[0], top - FRAME - LINE, edges[1] - edges[0], tallest + 2 * FRAME + LINE)
-    return boxes, frame, total, frame[1] + frame[3] + GAP + MARGIN + LINE * len(scheme.notes)
+    frame = (MARGIN, frame_top, edge - MARGIN, bottom - frame_top)
+    below = max(bottom + GAP + MARGIN, lowest + MARGIN if containers else 0)
+    return boxes, frame, total, below + LINE * len(scheme.notes)
 
 
-def _stack(cards: list[Card]) -> float:
-    return sum(map(_height, cards)) + GAP * max(0, len(cards) - 1)
+def _pile(boxes: dict[str, Box], cards: list[Card], x: float, y: float, width: float) -> float:
+    """Stand the cards one below the other; where the next one would stand."""
+    for card in cards:
+        boxes[card.key] = Box(card, x, y, width)
+        y += _height(card) + GAP
+    return y
 
 
 def _card(box: Box) -> Iterator[str]:
     card = box.card
-    yield f'<g class="{card.kind}">'
+    yield f'<g class="{card.kind}" data-key="{_attribute(card.key)}">'
     yield (
         f'<rect class="card" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="8"/>'
     )
@@ -174,17 +188,21 @@ def _edge(edge: Edge, boxes: dict[str, Box]) -> str:
     left, right = boxes[edge.left], boxes[edge.right]
     x1, y1 = left.x + left.width, left.at(edge.left_anchor)
     x2, y2 = right.x, right.at(edge.right_anchor)
-    shape = f"M{x1:.1f} {y1:.1f}{_bend(x1, y1, x2, y2)}"
-    between = boxes["routing"]
-    if left.card.column < ROUTING < right.card.column:  # past the card of the host's routing, below it
-        lane = between.y + between.height + GAP / 2
-        end = between.x + between.width
-        shape = f"M{x1:.1f} {y1:.1f}{_bend(x1, y1, between.x, lane)} H{end:.1f}{_bend(end, lane, x2, y2)}"
-    line = f'<path class="{"routed" if edge.routed else "cable"}" d="{shape}"/>'
-    if edge.routed:
-        return line
-    ends = (f'<circle class="plug" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in ((x1, y1), (x2, y2)))
-    return line + "".join(ends)
+    if left.x != right.x:
+        shape = _bend(x1, y1, x2, y2)
+    elif not any(left.y < box.y < right.y for box in boxes.values() if box.x == left.x):
+        x1 = x2 = left.x + left.width / 2
+        y1, y2 = left.y + left.height, right.y
+        shape = _bend(x1, y1, x2, y2)
+    else:  # past the cards between them, by the side
+        side = x1 if edge.routed else x2
+        bulge = side + (_BULGE if edge.routed else -_BULGE)
+        x1 = x2 = side
+        shape = f" C{bulge:.1f} {y1:.1f} {bulge:.1f} {y2:.1f} {side:.1f} {y2:.1f}"
+    line = f'<path class="{"routed" if edge.routed else "cable"}" d="M{x1:.1f} {y1:.1f}{shape}"/>'
+    if not edge.routed:
+        line += "".join(f'<circle class="plug" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>' for x, y in ((x1, y1), (x2, y2)))
+    return f'<g data-key="{_attribute(f"{edge.left}:{edge.left_anchor} {edge.right}:{edge.right_anchor}")}">{line}</g>'
 
 
 def _bend(x1: float, y1: float, x2: float, y2: float) -> str:
