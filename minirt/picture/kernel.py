@@ -18,7 +18,7 @@ from minirt.namespaces import Inside
 
 OURS = "/proc/thread-self/ns/net"
 _MAIN, _UNICAST, _LINK_SCOPE, _LOOPBACK = 254, 1, 253, 772
-_TYPES = {1: "unicast", 2: "local", 3: "broadcast", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_TYPES = {1: "unicast", 2: "local", 3: "broadcast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _FAMILY = {4: 2, 6: 10}
 
 

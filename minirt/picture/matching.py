@@ -119,6 +119,8 @@ class Look:
                 return known.get(field, _UNKNOWN)
             case {"payload": {"protocol": "ether", "field": "saddr"}}:
                 return packet.mac or _UNKNOWN
+            case {"payload": {"protocol": "ether", "field": "type"}} | {"meta": {"key": "protocol"}}:
+                return "ip6" if ":" in packet.destination else "ip"
             case {"payload": {"protocol": protocol, "field": "dport"}}:
                 return packet.port or None if protocol in ("th", packet.protocol) else None
             case {"payload": {"protocol": ("icmp" | "icmpv6") as protocol, "field": "type"}}:
@@ -158,8 +160,9 @@ def foreign(name: str, text: str, packet: Packet) -> bool | None:
         return packet.local
     if name == "conntrack" and (found := re.search(r"ct state ([a-z,]+)", text)):
         return "new" in found[1].split(",")
-    if name in ("multiport", "tcp", "udp") and (found := re.search(r"(?:dport|dports) (?:\{ ?)?([\d, ]+)", text)):
-        return str(packet.port) in found[1].replace(" ", "").split(",")
+    if name in ("multiport", "tcp", "udp") and (found := re.search(r"dports? (?:\{ ?)?(\d[\d, :-]*)", text)):
+        ports = [re.split("[-:]", item) for item in found[1].replace(" ", "").split(",")]
+        return any(int(low[0]) <= packet.port <= int(low[-1]) for low in ports if low[0])
     return None
 
 

@@ -65,7 +65,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Container:
-    """A container whose network namespace is there."""
+    """A container whose network namespace is there. `guests` are the names of those that run in it as well."""
 
     id: str
     name: str
@@ -74,6 +74,7 @@ class Container:
     interfaces: tuple[Interface, ...]
     ports: tuple[Port, ...]
     masquerades: tuple[str, ...]
+    guests: tuple[str, ...] = ()
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -77,17 +77,21 @@ class Walker:
             walk = Walk(Packet(way.source if way else "?", to, protocol, port, leaving=way.link if way else ""))
             hop = self._come(walk, container.name, container.path)
             if way is None or way.kind not in ("unicast", "local"):
-                walk.stop(LOST, f"{container.name} has no route to {to}")
+                walk.stop(LOST, _nowhere(container.name, way, to))
                 return walk
             hop.say("route", told(way, to))
             rules = self._rules_in(container)
             packet = self._hook(walk, rules, "output", replace(walk.packet, local=way.kind == "local"))
             if packet is None:
                 return walk
+            if packet.destination != to:
+                to = packet.destination
+                way = eye.way(to) or way
+                hop.say("route", told(way, to))
             if way.kind == "local":
                 walk.stop(DELIVERED, f"to {container.name} itself, by lo")
                 return walk
-            packet = self._hook(walk, rules, "postrouting", packet)
+            packet = self._hook(walk, rules, "postrouting", replace(packet, leaving=way.link))
             link = container.space.named(way.link)
             packet = replace(packet, mac=link.mac) if packet and link else packet
             mac = eye.neighbour(way.gateway or to, link.index) if link else ""
@@ -104,7 +108,7 @@ class Walker:
             walk = Walk(Packet(way.source if way else "?", to, protocol, port, leaving=way.link if way else ""))
             hop = self._come(walk, self._host_name, OURS)
             if way is None or way.kind not in ("unicast", "local"):
-                walk.stop(LOST, f"the host has no route to {to}")
+                walk.stop(LOST, _nowhere("the host", way, to))
                 return walk
             hop.say("route", told(way, to))
             packet = self._hook(walk, self._rules, "output", replace(walk.packet, local=way.kind == "local"))
@@ -135,9 +139,9 @@ class Walker:
         elif wire.how == PARENT:
             self._parent(walk, link, wire.end, next_hop, packet)
         elif wire.bridge:
-            self._bridge(walk, wire.bridge, wire.end, next_hop, mac, packet)
+            self._bridge(walk, wire.bridge, wire.end, next_hop, mac, replace(packet, mark=0))
         else:
-            self._host(walk, wire.end, packet)
+            self._host(walk, wire.end, replace(packet, mark=0))
 
     def _parent(self, walk: Walk, link: Link, parent: Link, next_hop: str, packet: Packet) -> None:
         """A link that was made on one of the host's: its siblings are reached there, the host is not."""
@@ -156,11 +160,13 @@ class Walker:
         hop = self._come(walk, f"bridge {bridge.name}", "", packet)
         if port:
             hop.say("port", f"in by {port.name}")
-            if not self._frame(walk, replace(packet, arriving=port.name, leaving="")):
+            packet = replace(packet, arriving=port.name, leaving="")
+            if not self._passes(walk, "ingress", packet, port.name) or not self._passes(walk, "prerouting", packet):
                 return
             if self._is_hosts(next_hop):
                 hop.say("port", f"out by {bridge.name} itself: {next_hop} is the host's")
-                self._host(walk, bridge, packet)
+                if self._passes(walk, "input", packet):
+                    self._host(walk, bridge, packet)
                 return
         target = self._with_address(next_hop, lambda item: item.wire.bridge == bridge and item.wire.end != port)
         if target:
@@ -168,12 +174,8 @@ class Walker:
             hop.say("port", f"out by {end.name} ══ {target.name}")
             if port and port.isolated and end.isolated:
                 walk.stop(DROPPED, f"at bridge {bridge.name}: its ports {port.name} and {end.name} are isolated")
-                return
-            passed: Packet | None = replace(packet, arriving=bridge.name, leaving=bridge.name)
-            for hook in ("prerouting", "forward", "postrouting") if port and self._called(packet) else ():
-                passed = self._hook(walk, self._rules, hook, passed, "br_netfilter") if passed else None
-            if passed is not None:
-                self._arrive(walk, target, passed)
+            elif self._across(walk, bridge, port, end, packet):
+                self._arrive(walk, target, packet)
             return
         with Eye() as eye:
             learnt = self._picture.host.link(eye.port_of(bridge.index, mac)) if mac else None
@@ -182,15 +184,30 @@ class Walker:
         else:
             walk.stop(LOST, f"nobody on {bridge.name} is known to have {next_hop}: the bridge asks at every port")
 
-    def _frame(self, walk: Walk, packet: Packet) -> bool:
-        """Whether the bridge's own rules let it in; they are told where they match."""
+    def _across(self, walk: Walk, bridge: Link, port: Link | None, end: Link, packet: Packet) -> bool:
+        """Whether rules let the packet through a bridge, from `port` or the host, out by `end`: the bridge's own, and
+        where br_netfilter is on, those for packets."""
+        frame = replace(packet, arriving=port.name if port else bridge.name, leaving=end.name)
+        if not self._passes(walk, "forward" if port else "output", frame):
+            return False
+        passed: Packet | None = replace(packet, arriving=bridge.name, leaving=bridge.name)
+        for hook in ("prerouting", "forward", "postrouting") if port and self._called(packet) else ():
+            passed = self._hook(walk, self._rules, hook, passed, "br_netfilter") if passed else None
+        return (
+            passed is not None
+            and self._passes(walk, "postrouting", frame)
+            and self._passes(walk, "egress", frame, end.name)
+        )
+
+    def _passes(self, walk: Walk, hook: str, packet: Packet, device: str = "") -> bool:
+        """Whether the rules of a bridge, or of `device` (ingress, egress), let it by; told where they match."""
         hop = walk.hops[-1]
-        passage = self._rules.at("prerouting", packet, on_bridge=True)
+        passage = self._rules.at(hook, packet, "" if device else "bridge", device)
         for hit in passage.hits:
             if hit.verdict:
-                hop.say("prerouting", f"{'' if hit.certain else 'perhaps: '}{hit.rule.place}: {hit.rule.text}", hit)
+                hop.say(hook, f"{'' if hit.certain else 'perhaps: '}{hit.rule.place}: {hit.rule.text}", hit)
         if passage.dropped:
-            walk.stop(DROPPED, f"at {hop.place} by {passage.dropped}")
+            walk.stop(DROPPED, f"at {hook} of {device or hop.place} by {passage.dropped}")
         return not passage.dropped
 
     def _called(self, packet: Packet) -> bool:
@@ -206,6 +223,8 @@ class Walker:
         hop = self._come(walk, self._host_name, OURS, packet)
         if len(walk.hops) > _HOPS:
             walk.stop(LOST, "it goes round in circles")
+            return
+        if not self._passes(walk, "ingress", packet, arriving.name):
             return
         with Eye() as eye:
             before = eye.way(packet.destination)
@@ -247,6 +266,8 @@ class Walker:
         if link and link.kind == "bridge":
             self._bridge(walk, link, None, next_hop, "", left)
             return
+        if not self._passes(walk, "egress", left, way.link):
+            return
         target = self._with_address(packet.destination, lambda item: item.wire.how == VETH and item.wire.end == link)
         if target and link:
             walk.hops[-1].say("wire", f"by {link.name} ══ {target.name}")
@@ -287,9 +308,22 @@ class Walker:
         if translated:
             after = replace(after, source=ruleset.given_source(translated.rule) or self._own_address(after))
             hop.say("now", str(after))
-        elif after.destination != packet.destination:
+        elif redirected := next((hit for hit in passage.hits if hit.verdict == "redirect" and hit.certain), None):
+            port = ruleset.given_port(redirected.rule) or after.port
+            after = replace(after, destination=self._itself(hook, hop, after), port=port, local=True)
+            hop.say("now", str(after))
+        elif (after.destination, after.port) != (packet.destination, packet.port):
             hop.say("now", str(after))
         return after
+
+    def _itself(self, hook: str, hop: Hop, packet: Packet) -> str:
+        """Where a redirect sends a packet: to this place itself, by the address of the link that it came by."""
+        six = ":" in packet.destination
+        link = self._picture.host.named(packet.arriving) if hop.space == OURS else None
+        own = [_bare(address) for address in link.addresses if (":" in address) == six] if link else []
+        if hook == "output":
+            return "::1" if six else "127.0.0.1"
+        return own[0] if own else packet.destination
 
     def _own_address(self, packet: Packet) -> str:
         with Eye() as eye:
@@ -339,6 +373,13 @@ def _bare(address: str) -> str:
 def _who(address: str) -> str:
     ask = "neighbour discovery" if ":" in address else "ARP"
     return f"whoever has {address} ({ask} will ask)"
+
+
+def _nowhere(who: str, way: Way | None, to: str) -> str:
+    """Why the way ends where it has begun."""
+    if way is not None and way.kind in ("broadcast", "multicast"):
+        return f"{to} is a {way.kind} address: it is for all on {way.link}, and this walk is that of one packet to one"
+    return f"{who} has no route to {to}"
 
 
 def told(way: Way, to: str) -> str:

@@ -24,10 +24,14 @@ _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "securi
 _HANDLE = re.compile(r"^(.*?)\s*# handle (\d+)$")
 _DNAT = re.compile(r"dnat (?:ip6? )?to \[?([0-9a-fA-F.:]+?)\]?(?::(\d+))?$")
 _SNAT = re.compile(r"snat (?:ip6? )?to \[?([0-9a-fA-F.:]+?)\]?$")
-_MARK = re.compile(r"meta mark set (?:meta )?mark (?:or|\|) (0x[0-9a-f]+)")
+_MARK = re.compile(r"meta mark set (?:(?:meta )?mark (or|\|) )?(0x[0-9a-f]+)")
+_AT_DEVICES = re.compile(r"\s*type \w+ hook \w+ devices? (?:= \{)?([^;{}]*?)(?:\} )?priority")
+_REDIRECT = re.compile(r"redirect to :(\d+)$")
 _TRIES = 20
 _FINAL = ("accept", "drop", "reject", "return")
 _NAT = ("masquerade", "snat", "dnat", "redirect")
+_AT_TIMES = ("limit", "quota", "ct count")  # hold for some packets and not for others
+_TARGETS = ("MASQUERADE", "DNAT", "SNAT", "REDIRECT", "DROP", "REJECT")  # of iptables, by what nft calls them
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Chain:
-    """A base chain: the kernel calls it at `hook`."""
+    """A base chain: the kernel calls it at `hook`, of `devices` alone where the hook is a device's."""
 
     family: str
     table: str
@@ -64,6 +68,7 @@ class Chain:
     kind: str
     priority: int
     policy: str
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Ruleset:
 
     def __init__(self, document: list[dict[str, Any]], text: str, problem: str = "") -> None:
         self.problem = problem
-        lines = _lines(text)
+        lines, devices = _lines(text), _devices(text)
         self.sets: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.chains: list[Chain] = []
         self.rules: dict[tuple[str, str, str], list[Rule]] = {}
@@ -100,7 +105,8 @@ class Ruleset:
             if kind in ("set", "map"):
                 self.sets[body["family"], body["table"], body["name"]] = body
             elif kind == "chain" and "hook" in body:
-                self.chains.append(_chain(body))
+                place = body["family"], body["table"], body["name"]
+                self.chains.append(_chain(body, devices.get(place, ())))
             elif kind == "rule":
                 key = body["family"], body["table"], body["chain"]
                 text = lines.get((body["family"], body["table"], body["handle"]), "")
@@ -108,47 +114,55 @@ class Ruleset:
                 self.rules.setdefault(key, []).append(rule)
         self.chains.sort(key=lambda chain: chain.priority)
 
-    def at(self, hook: str, packet: Packet, on_bridge: bool = False) -> Passage:
-        """`packet` at a hook of the kernel: prerouting, input, forward, output, postrouting; of IP's, or a bridge's."""
+    def at(self, hook: str, packet: Packet, layer: str = "ip", device: str = "") -> Passage:
+        """`packet` at a hook of the kernel: prerouting, input, forward, output, postrouting of IP's or, with the layer
+        `bridge`, of a bridge; ingress and egress of `device`."""
         passage = Passage(packet)
-        families = ("bridge",) if on_bridge else ("inet", "ip6" if ":" in packet.destination else "ip")
+        families = ("bridge",) if layer == "bridge" else ("inet", "ip6" if ":" in packet.destination else "ip")
+        families = ("netdev", "inet") if device else families
         translated = False
         for chain in self.chains:
             if chain.hook != hook or chain.family not in families or passage.dropped:
                 continue
+            if device and device not in chain.devices:
+                continue
             if chain.kind == "nat" and translated:
                 continue  # the first translation decides
-            verdict = self._walk((chain.family, chain.table, chain.name), passage, 0)
+            verdict = self._walk((chain.family, chain.table, chain.name), passage)
             translated = translated or verdict in _NAT
             if verdict in ("drop", "reject"):
                 passage.dropped = passage.hits[-1].rule.place
-            elif not verdict and chain.policy == "drop":
+            elif verdict in ("", "return") and chain.policy == "drop":
                 passage.dropped = f"the policy of {chain.family} {chain.table} {chain.name}"
         return passage
 
-    def _walk(self, key: tuple[str, str, str], passage: Passage, depth: int) -> str:
-        """One chain; its verdict, empty when it comes to its end."""
+    def _walk(self, key: tuple[str, str, str], passage: Passage, depth: int = 0, certain: bool = True) -> str:
+        """One chain; its verdict, empty when it comes to its end. `certain` says that the packet does come there."""
         for rule in self.rules.get(key, ()) if depth < 16 else ():
-            verdict, target = self._try(rule, passage)
+            verdict, target = self._try(rule, passage, certain)
             if target:
-                verdict = self._walk((*key[:2], target), passage, depth + 1)
-                verdict = "" if verdict == "return" else verdict
+                sure = certain and passage.hits[-1].certain
+                ended = self._walk((*key[:2], target), passage, depth + 1, sure)
+                if verdict == "goto" and sure:
+                    return "" if ended == "return" else ended
+                verdict = "" if ended == "return" else ended
             if verdict:
                 return verdict
         return ""
 
-    def _try(self, rule: Rule, passage: Passage) -> tuple[str, str]:
+    def _try(self, rule: Rule, passage: Passage, certain: bool) -> tuple[str, str]:
         """One rule; its verdict, and the chain that it goes on in."""
-        certain, element = True, ""
+        element = ""
         look = matching.Look(passage.packet, self.sets, rule.family, rule.table)
         for part in rule.parts:
             ((name, body),) = part.items()
+            found: bool | None = True  # whatever counts, logs or decides is no match
             if name == "match":
                 found = look.match(body)
             elif name == "xt" and body.get("type") == "match":
                 found = matching.foreign(body.get("name", ""), rule.text, passage.packet)
-            else:
-                break
+            elif name in _AT_TIMES:
+                found = None
             if found is False:
                 return "", ""
             certain = certain and found is not None
@@ -158,7 +172,8 @@ class Ruleset:
     def _act(self, rule: Rule, passage: Passage, look: matching.Look, certain: bool, element: str) -> tuple[str, str]:
         """What a rule whose matches hold does."""
         if certain and (found := _MARK.search(rule.text)):
-            passage.packet = replace(passage.packet, mark=passage.packet.mark | int(found[1], 16))
+            mark = passage.packet.mark if found[1] else 0
+            passage.packet = replace(passage.packet, mark=mark | int(found[2], 16))
         for part in rule.parts:
             ((name, body),) = part.items()
             if name == "vmap":
@@ -167,13 +182,8 @@ class Ruleset:
                     return "", ""
                 name, body = next(iter(chosen.items())) if isinstance(chosen, dict) else (str(chosen), None)
                 element = look.element or element
-            verdict = {
-                "MASQUERADE": "masquerade",
-                "DNAT": "dnat",
-                "SNAT": "snat",
-                "DROP": "drop",
-                "REJECT": "reject",
-            }.get(body.get("name", "") if name == "xt" and body.get("type") == "target" else "", name)
+            target = body.get("name", "") if name == "xt" and body.get("type") == "target" else ""
+            verdict = target.lower() if target in _TARGETS else name
             if verdict == "dnat":
                 to = _translation(rule, body, look)
                 if to is None:
@@ -188,7 +198,7 @@ class Ruleset:
                 return (verdict if certain else ""), ""
             if verdict in ("jump", "goto"):
                 passage.hits.append(Hit(rule, "", element, certain))
-                return "", body["target"]
+                return verdict, body["target"]
         return "", ""
 
 
@@ -208,18 +218,38 @@ def _translation(rule: Rule, body: Any, look: matching.Look) -> tuple[str, int] 
     return (found[1], int(found[2] or 0)) if found else None
 
 
+def given_port(rule: Rule) -> int:
+    """The port that a redirect names; 0 when it keeps the packet's."""
+    found = _REDIRECT.search(rule.text)
+    return int(found[1]) if found else 0
+
+
 def given_source(rule: Rule) -> str:
     """The address that a snat names; empty for a masquerade."""
     found = _SNAT.search(rule.text)
     return found[1] if found else ""
 
 
-def _chain(body: dict[str, Any]) -> Chain:
+def _chain(body: dict[str, Any], devices: tuple[str, ...]) -> Chain:
     priority = body.get("prio", 0)
     number = priority if isinstance(priority, int) else _PRIORITIES.get(str(priority), 0)
-    return Chain(
-        body["family"], body["table"], body["name"], body["hook"], body["type"], number, body.get("policy", "accept")
-    )
+    place = body["family"], body["table"], body["name"]
+    return Chain(*place, body["hook"], body["type"], number, body.get("policy", "accept"), devices)
+
+
+def _devices(text: str) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """Of chains at a device's hook, which devices; nft's JSON has told that only since 1.0.8."""
+    found = {}
+    table, chain = ("", ""), ""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = words[1], words[2]
+        elif words[:1] == ["chain"]:
+            chain = words[1]
+        elif match := _AT_DEVICES.match(line):
+            found[*table, chain] = tuple(re.findall(r"[^\s\",]+", match[1]))
+    return found
 
 
 def _lines(text: str) -> dict[tuple[str, str, int], str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -42,12 +43,14 @@ def take(catalog: Catalog, records: Sequence[Record], network: str = "", rules: 
     containers = tuple(_containers(wanted, records, host, rules, network))
     bridges = tuple(link for link in host.links if link.kind == "bridge" and _drawn(link, containers, catalog, network))
     notes = (rules.problem,) if rules.problem else ()
-    return Picture(os.uname().nodename, host, containers, bridges, network, (*notes, *_guests(records)))
+    return Picture(
+        os.uname().nodename, host, containers, bridges, network, (*notes, *_guests(records, containers, network))
+    )
 
 
 def one(containers: Sequence[Container], reference: str) -> Container:
     """The container called so; an id, or its beginning, serves. Raises NotFound."""
-    exact = [container for container in containers if reference in (container.name, container.id)]
+    exact = [item for item in containers if reference in (item.name, item.id, *item.guests)]
     begun = [container for container in containers if reference and container.id.startswith(reference)]
     if not exact and len(begun) != 1:
         hint = "'minirt ps' lists those that run; 'host' is this machine itself"
@@ -55,13 +58,14 @@ def one(containers: Sequence[Container], reference: str) -> Container:
     return (exact or begun)[0]
 
 
-def _guests(records: Sequence[Record]) -> Iterator[str]:
-    """Containers that have no network of their own to be drawn."""
+def _guests(records: Sequence[Record], containers: Sequence[Container], network: str) -> Iterator[str]:
+    """Containers that have no network of their own to be drawn, where that of which they are guests is drawn."""
     for record in records:
-        mode = record.spec.network_mode
-        if record.status == RUNNING and (mode == HOST or mode.startswith(OF_CONTAINER)):
-            whose = "the host" if mode == HOST else mode.removeprefix(OF_CONTAINER)
-            yield f"{record.name} is in the network of {whose}"
+        if record.status == RUNNING and record.spec.network_mode == HOST and not network:
+            yield f"{record.name} is in the network of the host"
+    for container in containers:
+        for guest in container.guests:
+            yield f"{guest} is in the network of {container.name}"
 
 
 def _drawn(bridge: Link, containers: Sequence[Container], catalog: Catalog, network: str) -> bool:
@@ -90,9 +94,10 @@ def _containers(
         results.setdefault(user.container_id, []).append(user.attached.result)
         names[user.container_id] = user.name
     wishes = {record.id: record.spec.ports for record in records}
+    guests = {record.id: _sharing(record, records) for record in records}
     for record in records:
         names.setdefault(record.id, record.name)
-        if not network and record.netns:
+        if not network and record.netns and not record.spec.network_mode.startswith(OF_CONTAINER):
             attached.setdefault(record.id, {})
     seen: set[int] = set()
     for identity, interfaces in attached.items():
@@ -101,7 +106,18 @@ def _containers(
         if space is None or space.identity in seen:
             continue  # it has gone, or two share it
         seen.add(space.identity)
-        yield _container(identity, names[identity], space, interfaces, host, rules, wishes.get(identity, ()), network)
+        made = _container(identity, names[identity], space, interfaces, host, rules, wishes.get(identity, ()), network)
+        yield replace(made, guests=guests.get(identity, ()))
+
+
+def _sharing(owner: Record, records: Sequence[Record]) -> tuple[str, ...]:
+    """The names of those that run in a container's network."""
+    guests = (other for other in records if other.spec.network_mode.startswith(OF_CONTAINER))
+    return tuple(
+        other.name
+        for other in guests
+        if other.status == RUNNING and other.netns == owner.netns and other.id != owner.id
+    )
 
 
 def _look(path: str) -> Space | None:

@@ -88,7 +88,9 @@ def tell(walked: Walk) -> str:
 
 
 def _ending(walked: Walk) -> str:
-    return f"{walked.end} {walked.reason}" if walked.end == LEAVES else f"{walked.end}: {walked.reason}"
+    text = f"{walked.end} {walked.reason}" if walked.end == LEAVES else f"{walked.end}: {walked.reason}"
+    doubts = any(mark.hit and not mark.hit.certain for hop in walked.hops for mark in hop.marks)
+    return f"{text} (unless a rule marked 'perhaps' decides otherwise)" if doubts else text
 
 
 def _answer(walked: Walk) -> Iterator[str]:

@@ -1,0 +1,112 @@
+"""`minirt network path` beside rules that others wrote: what it foretells, a ping or a connection finds."""
+
+from __future__ import annotations
+
+import pytest
+from support.command import Command
+from support.machine import Machine
+from support.world import add_world
+
+SLEEP = ("host", "sleep", "600")
+WORLD, PORT = "192.0.2.2", "8099"
+FORWARD = "type filter hook forward priority 0;"
+
+
+@pytest.fixture
+def world(machine: Machine) -> None:
+    """A machine with an uplink, at whose other end somebody answers."""
+    add_world(machine)
+    machine.leaves("link *", "address *", "route *", "nft *", "directory *")
+
+
+def path(minirt: Command, *words: str) -> str:
+    """The walk, its wrapped lines made whole."""
+    return " ".join(minirt.ok("network", "path", *words).split())
+
+
+# A table's family, its base chain, rules behind the name of their chain, where a ping goes to, and whether it comes.
+RULES = [
+    ("inet", FORWARD, ["c counter ip daddr 203.0.113.9 drop"], WORLD, True),
+    ("inet", FORWARD, [f"c counter ip daddr {WORLD} drop"], WORLD, False),
+    ("inet", f"{FORWARD} policy drop;", ["c goto d", "c accept", "d counter"], WORLD, False),
+    ("inet", f"{FORWARD} policy drop;", ["c jump d", "c accept", "d counter"], WORLD, True),
+    ("inet", f"{FORWARD} policy drop;", ["c return", "c accept"], WORLD, False),
+    ("inet", FORWARD, ["c meta mark set 0x7", "c meta mark 0x7 drop"], WORLD, False),
+    ("netdev", "type filter hook ingress device minirt0 priority 0;", [f"c ip daddr {WORLD} drop"], WORLD, False),
+    ("netdev", "type filter hook ingress devices = { lo, minirt0 } priority 0;", ["c drop"], WORLD, False),
+    ("netdev", "type filter hook ingress device lo priority 0;", ["c drop"], WORLD, True),
+    ("bridge", FORWARD, ["c ip daddr 10.143.0.3 drop"], "10.143.0.3", False),
+    ("bridge", FORWARD, ["c drop"], WORLD, True),
+    ("bridge", "type filter hook input priority 0;", ["c ether type ip ip daddr 10.143.0.1 drop"], "10.143.0.1", False),
+]
+
+
+@pytest.mark.usefixtures("world")
+def test_rules_of_every_sort_are_foretold_as_a_ping_finds_them(minirt: Command) -> None:
+    machine = minirt.machine
+    for name in ("web", "db"):
+        minirt.ok("run", "-d", "--name", name, *SLEEP)
+    netns = minirt.inspect("web")["Id"]
+    for family, base, rules, target, through in RULES:
+        script = f"add table {family} t; add chain {family} t c {{ {base} }}; add chain {family} t d;"
+        machine.run("nft", script + "".join(f"add rule {family} t {rule};" for rule in rules))
+        told = path(minirt, "web", target)
+        pinged = machine.run("ip", "netns", "exec", netns, "ping", "-c1", "-W1", "-q", target, check=False)
+        assert (pinged.returncode == 0) is through, (family, base, rules)
+        assert ("dropped: at" not in told) is through, told
+        assert through or f"{family} t" in told, told
+        machine.run("nft", "delete", "table", family, "t")
+    minirt.ok("rm", "-f", "web", "db")
+
+
+@pytest.mark.usefixtures("world")
+def test_what_may_match_is_told_as_that_and_the_ending_says_so(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    for rules in (["c limit rate 1/second drop"], ["c meta length > 50 jump d", "d drop"]):
+        script = f"add table inet t; add chain inet t c {{ {FORWARD} }}; add chain inet t d;"
+        minirt.machine.run("nft", script + "".join(f"add rule inet t {rule};" for rule in rules))
+        told = path(minirt, "web", WORLD)
+        assert "perhaps: inet t" in told and "leaves the host by uplink" in told
+        assert "(unless a rule marked 'perhaps' decides otherwise)" in told
+        minirt.machine.run("nft", "delete", "table", "inet", "t")
+    assert "perhaps" not in path(minirt, "web", WORLD)
+    minirt.ok("rm", "-f", "web")
+
+
+@pytest.mark.parametrize("writer", ["nft", "iptables"])
+@pytest.mark.usefixtures("world")
+def test_a_redirect_ends_at_the_host_itself(minirt: Command, writer: str) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    if writer == "nft":
+        base = "type nat hook prerouting priority -100;"
+        minirt.machine.run(
+            "nft", f"add table ip t; add chain ip t c {{ {base} }}; add rule ip t c tcp dport 99 redirect to :22"
+        )
+    else:
+        words = "-t nat -I PREROUTING -p tcp --dport 99 -j REDIRECT --to-ports 22"
+        minirt.machine.run("iptables-nft", *words.split())
+    told = path(minirt, "web", f"{WORLD}:99")
+    assert "now tcp 10.143.0.2 → 10.143.0.1:22" in told
+    assert "delivered: to the host itself, 10.143.0.1" in told
+    minirt.ok("rm", "-f", "web")
+
+
+@pytest.mark.usefixtures("world")
+def test_ranges_of_ports_that_iptables_wrote_are_understood(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    words = "-I FORWARD -p tcp -m multiport --dports 70:90,99 -j DROP"
+    minirt.machine.run("iptables-nft", *words.split())
+    for port, through in ((69, True), (70, False), (85, False), (90, False), (91, True), (99, False)):
+        assert ("dropped: at forward" not in path(minirt, "web", f"{WORLD}:{port}")) is through, port
+    minirt.ok("rm", "-f", "web")
+
+
+@pytest.mark.usefixtures("world")
+def test_an_address_of_many_is_told_as_that_and_a_guest_walks_as_its_host(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    minirt.ok("run", "-d", "--name", "guest", "--network", "container:web", *SLEEP)
+    assert "224.0.0.1 is a multicast address" in path(minirt, "web", "224.0.0.1")
+    assert "10.143.15.255 is a broadcast address" in path(minirt, "web", "10.143.15.255")
+    assert "leaves the host by uplink" in path(minirt, "guest", WORLD)
+    assert "delivered: to the host" not in path(minirt, "host", "guest")
+    minirt.ok("rm", "-f", "guest", "web")
