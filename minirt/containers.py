@@ -194,14 +194,15 @@ class Containers(Shelf):
         with deaf():
             self._finish(box, LOST, str(error), keep=True)
 
-    def ended(self, container_id: str, code: int) -> None:
-        """For its supervisor: the workload has ended with `code`."""
+    def ended(self, container_id: str, code: int, account: Account | None = None) -> None:
+        """For its supervisor: the workload has ended with `code`. `account` is told, unless somebody else has asked."""
         if os.path.exists(fifo := self.store.path(container_id, _TELL)):
             from minirt.explain import remote  # somebody wants to know
 
-            self._account = remote.answer(fifo)
-            if self._account is not None:
-                self._cni.listen(self._account.event)
+            account = remote.answer(fifo) or account
+        self._account = account
+        if account is not None:
+            self._cni.listen(account.event)
         with deaf():
             self._finish(self._sandbox(self.store.load(container_id)), code)
 

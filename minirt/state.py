@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ROOT = "/var/lib/minirt"
+STORIES = "/run/minirt/stories"  # a folder that is there while somebody looks on: what is done is told there, too
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 SHORT = 12  # characters of an id that people are shown
 _ID_LENGTH = 64

@@ -71,7 +71,7 @@ def attachment(text: str) -> tuple[str, str]:
 
 def tool_for(values: dict[str, Any], verb: str) -> Tool:
     """What does the work of one verb."""
-    watched = engine.watched(engine.account(values), engine.recorder(values, f"cni {verb}"))
+    watched = engine.watched(engine.account(values, f"minirt cni {verb}"), engine.recorder(values, f"cni {verb}"))
     return Tool(engine.cni(timeout=seconds(values["timeout"]), **watched), wishes(values))
 
 

@@ -36,7 +36,7 @@ def execute(values: dict[str, Any]) -> int:
         need_root("cni exec")
     recorder = engine.recorder(values, "cni exec")
     watch: Watch | None = recorder.event if recorder is not None else None
-    account = engine.account(values)
+    account = engine.account(values, "minirt cni exec")
     if account is not None and watch is not None:
         watch = both(account.event, watch)
     elif account is not None:

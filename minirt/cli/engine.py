@@ -7,7 +7,7 @@ import sys
 
 from minirt.cli import settings
 from minirt.cli.output import warn
-from minirt.state import Store
+from minirt.state import STORIES, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ def make(quiet: bool = False, account: Account | None = None, recorder: Recorder
     return _containers(cni(notice=notice, **watched(account, recorder)), notice, account, trace)
 
 
-def account(values: dict[str, Any], detached: bool = False) -> Account | None:
-    """What --explain and --step ask for; nothing is loaded when neither is there. Raises UsageError."""
-    if values["explain"] is None and not values.get("step"):
+def account(values: dict[str, Any], command: str = "", detached: bool = False) -> Account | None:
+    """What --explain and --step ask for, and who looks on (`minirt serve`) is told of `command`. Nothing is loaded
+    when there is none of them. Raises UsageError."""
+    asked = values.get("explain") is not None or values.get("step")
+    if not asked and not (command and os.path.exists(STORIES)):
         return None
     from minirt.cli import explaining
 
-    return explaining.account(values, detached)
+    return explaining.account(values, command, detached)
 
 
 def recorder(values: dict[str, Any], command: str, hold: bool = False) -> Recorder | None:
@@ -76,11 +78,20 @@ def catalog() -> Catalog:
     return Catalog(_containers(plugins, warn), plugins, warn)
 
 
+def bystander() -> tuple[Catalog, Shelf]:
+    """The networks and containers of this host for one who looks on, and takes down nothing that he finds dead."""
+    from minirt.netadmin.catalog import Catalog
+    from minirt.web import view
+
+    containers = view.shelf(Store(), warn)
+    return Catalog(containers, cni(), warn), containers
+
+
 def reloader() -> Reloader:
     """What has the networks of running containers made anew."""
     from minirt.netadmin.reload import Reloader
 
-    plugins = cni()
+    plugins = cni(**watched(account({}, "minirt network reload")))
     return Reloader(_containers(plugins, warn), plugins)
 
 

@@ -25,7 +25,7 @@ def _seconds(text: str) -> float:
 
 def start(values: dict[str, Any]) -> int:
     need_root("start")
-    account = engine.account(values, not values["attach"])
+    account = engine.account(values, "minirt start", detached=not values["attach"])
     containers = engine.make(account=account, recorder=engine.recorder(values, "start"))
     if values["attach"]:
         (reference, *more) = values["containers"]
@@ -38,7 +38,7 @@ def start(values: dict[str, Any]) -> int:
 def stop(values: dict[str, Any]) -> int:
     need_root("stop")
     number, grace = parse_signal(values["signal"] or "TERM"), _seconds(values["time"] or "10")
-    account = engine.account(values, detached=True)
+    account = engine.account(values, "minirt stop", detached=True)
     containers = engine.make(account=account, recorder=engine.recorder(values, "stop"))
     return each(values["containers"], lambda reference: containers.stop(reference, number, grace))
 
@@ -57,7 +57,7 @@ def wait(values: dict[str, Any]) -> int:
 
 def rm(values: dict[str, Any]) -> int:
     need_root("rm")
-    containers = engine.make(account=engine.account(values), recorder=engine.recorder(values, "rm"))
+    containers = engine.make(account=engine.account(values, "minirt rm"), recorder=engine.recorder(values, "rm"))
     return each(values["containers"], lambda reference: containers.remove(reference, force=values["force"]))
 
 

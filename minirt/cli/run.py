@@ -95,7 +95,7 @@ def spec(values: dict[str, Any]) -> ContainerSpec:
 def run(values: dict[str, Any]) -> int:
     asked = spec(values)
     need_root("run")
-    account = engine.account(values, values["detach"])
+    account = engine.account(values, "minirt run", detached=values["detach"])
     containers = engine.make(values["quiet"], account, engine.recorder(values, "run"))
     if not values["detach"]:
         return containers.run(asked)

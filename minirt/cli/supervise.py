@@ -16,7 +16,7 @@ def supervise(values: dict[str, Any]) -> int:
     code = watch(values["pid"], values["pidfd"], values["log"], values["sources"])
     from minirt.cli import engine
 
-    engine.make(quiet=True).ended(values["container"], code)
+    engine.make(quiet=True).ended(values["container"], code, engine.account({}, "the end of"))
     return 0
 
 

@@ -20,6 +20,7 @@ TABLE = {
     ("ps",): ("minirt.cli.look", "List containers"),
     ("logs",): ("minirt.cli.look", "Print what a container has written"),
     ("inspect",): ("minirt.cli.look", "Print all that is known of containers, as JSON"),
+    ("serve",): ("minirt.cli.serve", "Show what there is, and what is done, in a browser"),
     ("lesson",): ("minirt.cli.lesson", "Learn how a container gets its network, in ten lessons"),
     ("network", "ls"): ("minirt.cli.network", "List networks, and who is attached"),
     ("network", "inspect"): ("minirt.cli.network", "Print all that is known of networks, as JSON"),

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from cni_plugins.spec.config import NetworkList
     from minirt.cni import cache
     from minirt.cni.operations import Cni
-    from minirt.containers import Containers
     from minirt.netadmin.spec import NetworkSpec
+    from minirt.shelf import Shelf
 
 LAST = "zz-"  # sorts behind every name that anybody would think of
 _FOLDER = ""  # as the name of a lock: no network is called so
@@ -72,7 +72,7 @@ class Catalog:
 
     def __init__(
         self,
-        containers: Containers,
+        containers: Shelf,
         cni: Cni,
         notice: Callable[[str], None],
         directory: str = discovery.DIRECTORY,

@@ -1,0 +1,56 @@
+"""Who may look. Loopback alone keeps nobody of this machine out, and configurations may hold secrets.
+
+- The Host header must name this machine's loopback: a page from elsewhere, whose name is made to lead here (DNS
+  rebinding), brings its own. The port may be another, for ports are forwarded.
+- The other end of the connection must belong to root, to whoever we run as, or to who called sudo. The kernel tells in
+  /proc/net/tcp and tcp6 (proc(5)) whose a socket is.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+
+NAMES = ("localhost", "127.0.0.1", "[::1]")
+_TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
+
+
+def names_us(host: str) -> bool:
+    """Whether a Host header names loopback, with any port."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdigit():
+        name = host
+    return name.lower() in NAMES
+
+
+def welcome(environ: Mapping[str, str]) -> frozenset[int]:
+    """The user ids that may look."""
+    caller = environ.get("SUDO_UID", "")
+    return frozenset({0, os.geteuid()} | ({int(caller)} if caller.isdigit() else set()))
+
+
+def owner(family: socket.AddressFamily, theirs: tuple[str, int], ours: tuple[str, int]) -> int | None:
+    """Whose the socket is that is connected from `theirs` to `ours`, addresses of this machine; None when the kernel
+    does not know it (any more)."""
+    wanted = _place(family, theirs), _place(family, ours)
+    for line in _lines(_TABLES[family]):
+        # sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …
+        fields = line.split()
+        if (fields[1], fields[2]) == wanted:
+            return int(fields[7])
+    return None
+
+
+def _lines(path: str) -> Iterator[str]:
+    with open(path) as file:
+        next(file, "")
+        yield from file
+
+
+def _place(family: socket.AddressFamily, place: tuple[str, int]) -> str:
+    """As the table writes it: the address's words of 32 bits as this machine has them in memory, and the port."""
+    packed = socket.inet_pton(family, place[0])
+    words = struct.unpack(f"={len(packed) // 4}I", packed)
+    return f"{''.join(f'{word:08X}' for word in words)}:{place[1]:04X}"
