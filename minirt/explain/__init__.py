@@ -7,6 +7,7 @@
     foreign.py   what a plugin has changed whose inside nobody can see
     beside.py    the steps of process 1, which prepares itself meanwhile
     pause.py     `--step`: a stop before each step
+    story.py     the account for those who look on in a browser
 
 Nothing of this is imported unless somebody asks.
 """

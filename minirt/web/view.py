@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cni_plugins.spec.record import replace
+from minirt.errors import MinirtError
 from minirt.netadmin.catalog import Catalog, Entry
 from minirt.picture import scheme, survey, svg, text
 from minirt.picture.model import Container, Picture
 from minirt.report import instant
 from minirt.shelf import Shelf
-from minirt.state import EXITED, Record, Store
+from minirt.state import EXITED, SHORT, Record, Store
 
 DEAD = "dead"  # its supervisor was killed: the next minirt command takes it down
 
@@ -33,7 +34,12 @@ class View:
 
     def name(self, identity: str) -> str:
         """What a container is called, or was; the beginning of its id, where it is none of minirt's."""
-        return self._names.get(identity, identity[:12] if len(identity) == 64 else identity)
+        if identity not in self._names:
+            try:
+                self._names[identity] = self._containers.store.load(identity).name
+            except (MinirtError, OSError):
+                return identity[:SHORT] if len(identity) > 2 * SHORT else identity
+        return self._names[identity]
 
     def look(self) -> dict[str, Any]:
         """The document; what cannot be looked at is told in its place. Raises NotFound."""
