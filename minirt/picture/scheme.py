@@ -17,11 +17,16 @@ HEAD, MONO, QUIET, WARN = "head", "mono", "quiet", "warn"
 
 @dataclass
 class Line:
-    """A line of a card; lines of the graph may end at its `anchor`."""
+    """A line of a card; lines of the graph may end at its `anchor`. `more` stands at the other edge of the card."""
 
     text: str
     style: str = MONO
     anchor: str = ""
+    more: str = ""
+
+    @property
+    def whole(self) -> str:
+        return f"{self.text}  {self.more}" if self.more else self.text
 
 
 @dataclass
@@ -100,9 +105,9 @@ def _ways_out(picture: Picture, scheme: Scheme) -> None:
             scheme.edges.append(Edge("outside", key, "default"))
 
 
-def _facts(link: Link) -> list[Line]:
+def _facts(link: Link, mac: bool = True) -> list[Line]:
     lines = [Line(address) for address in link.addresses]
-    lines += [Line(link.mac, QUIET)] if link.mac else []
+    lines += [Line(link.mac, QUIET)] if link.mac and mac else []
     return lines if link.up else [*lines, Line("down", WARN)]
 
 
@@ -154,8 +159,9 @@ def _wire(picture: Picture, container: Container, interface: Interface, scheme: 
     inner, card = interface.link, scheme.card(_key("c", container.id))
     anchor = _key("in", inner.name)
     named = f"{inner.name} on {interface.network}" if interface.network else inner.name
-    card.lines.append(Line(named, HEAD, anchor))
-    card.lines += _facts(inner) if inner.addresses else [Line("no address", QUIET), *_facts(inner)]
+    card.lines.append(Line(named, HEAD, anchor, inner.mac))
+    card.lines += [] if inner.addresses else [Line("no address", QUIET)]
+    card.lines += _facts(inner, mac=False)
     card.lines += [
         Line(str(route).removesuffix(f" dev {inner.name}"), QUIET)
         for route in container.routes
@@ -164,8 +170,8 @@ def _wire(picture: Picture, container: Container, interface: Interface, scheme: 
     end, bridge = interface.wire.end, interface.wire.bridge
     if interface.wire.how == VETH and end and bridge:
         outer = scheme.card(_key("bridge", bridge.name))
-        outer.lines += [Line(end.name, HEAD, _key("port", end.name)), Line(end.mac, QUIET)]
-        scheme.edges.append(Edge(outer.key, card.key, "veth", False, outer.lines[-2].anchor, anchor))
+        outer.lines.append(Line(end.name, HEAD, _key("port", end.name), end.mac))
+        scheme.edges.append(Edge(outer.key, card.key, "veth", False, outer.lines[-1].anchor, anchor))
         return
     key = _key("wire", container.id, inner.name)
     if interface.wire.how == VETH and end:
@@ -225,7 +231,7 @@ def _edge_label(scheme: Scheme, edge: Edge) -> str:
 
 
 def _mermaid_node(card: Card) -> str:
-    lines = [f"<b>{_entity(card.title)}</b> {_entity(card.subtitle)}", *(_entity(line.text) for line in card.lines)]
+    lines = [f"<b>{_entity(card.title)}</b> {_entity(card.subtitle)}", *(_entity(line.whole) for line in card.lines)]
     return f'{card.key}["{"<br>".join(lines)}"]'
 
 
@@ -262,7 +268,7 @@ def _table(card: Card) -> str:
     head = row(f"<B>{_entity(card.title)}</B> {_entity(card.subtitle)}")
     return (
         f'<TABLE BORDER="1" CELLBORDER="0" CELLSPACING="0" STYLE="ROUNDED">{head}'
-        f"{''.join(row(_entity(line.text), line.anchor) for line in card.lines)}</TABLE>"
+        f"{''.join(row(_entity(line.whole), line.anchor) for line in card.lines)}</TABLE>"
     )
 
 

@@ -25,6 +25,11 @@ ADVANCE = 0.62  # of the font's size: DejaVu Sans Mono, the widest of the usual 
 LINE, PAD, GAP, GUTTER, MARGIN, FRAME = 21, 14, 26, 84, 28, 26
 _BULGE = 30  # how far a line bends that passes by the side of a card
 _LEAST, _SAMPLE = 150, 40
+_TALL, _MOST, _LANE = (
+    1000,
+    3,
+    5,
+)  # when containers stand in one more column; how far wires are apart that run between their rows
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1b2330", "quiet": "#5a6675", "warn": "#b3261e", "frame": "#f4f6f9", "edge": "#8793a3",
@@ -46,12 +51,17 @@ KINDS = ("outside", "uplink", "routing", "bridge", "wire", "container")
 
 @dataclass
 class Box:
-    """A card where it stands."""
+    """A card where it stands. One that stands behind others is reached between their rows: at the height `lane`, from
+    `lane_start` to `lane_end`; `lanes` counts the wires that do so."""
 
     card: Card
     x: float
     y: float
     width: float
+    lane: float = 0
+    lane_start: float = 0
+    lane_end: float = 0
+    lanes: int = 0
 
     @property
     def height(self) -> float:
@@ -71,19 +81,22 @@ def _wide(text: str, size: float = FONT) -> float:
 
 def _width(card: Card) -> float:
     title = _wide(card.title, TITLE) + GAP + _wide(card.subtitle)
-    return max(_LEAST, title, *(_wide(line.text) for line in card.lines)) + 2 * PAD if card.lines else title + 2 * PAD
+    lines = [_wide(line.text) + (GAP + _wide(line.more) if line.more else 0) for line in card.lines]
+    return max(_LEAST, title, *lines) + 2 * PAD if card.lines else title + 2 * PAD
 
 
 def _height(card: Card) -> float:
     return PAD * 2 + LINE * (len(card.lines) + 1) + (8 if card.lines else 0) - 4
 
 
-def draw(scheme: Scheme) -> str:
-    """The whole document."""
-    boxes, frame, width, height = _place(scheme)
+def draw(scheme: Scheme, columns: int = 0) -> str:
+    """The whole document, with the containers in so many columns; in as many as fit a slide where none are said."""
+    boxes, frame, width, height = _place(scheme, columns)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" role="img" aria-label="{_attribute(f"{scheme.host}, {scheme.title}")}">',
+        f"<title>{escape(f'{scheme.host}, {scheme.title}')}</title>",
+        f"<desc>{escape(_described(scheme))}</desc>",
         f"<style>{_style()}</style>",
         f'<rect class="paper" width="{width:.0f}" height="{height:.0f}"/>',
         _text(MARGIN, MARGIN + HEADING * 0.8, f"{scheme.host}, {scheme.title}", "title", HEADING),
@@ -95,8 +108,14 @@ def draw(scheme: Scheme) -> str:
         out += _card(box)
     out += _legend(frame[0], frame[1] + frame[3] + GAP)
     for number, note in enumerate(scheme.notes):
-        out.append(_text(MARGIN, height - MARGIN / 2 - LINE * (len(scheme.notes) - 1 - number), note, "warn"))
+        out.append(_text(MARGIN, height - MARGIN / 2 - LINE * (len(scheme.notes) - 1 - number), note, "quiet"))
     return "\n".join([*out, "</svg>"])
+
+
+def _described(scheme: Scheme) -> str:
+    """The picture for those who hear it."""
+    cards = (f"{card.title}, {card.subtitle}: {'; '.join(line.whole for line in card.lines)}." for card in scheme.cards)
+    return " ".join([*cards, *scheme.notes])
 
 
 def _legend(x: float, y: float) -> Iterator[str]:
@@ -129,7 +148,7 @@ def _colours(of: dict[str, str]) -> str:
     return "".join(f"\n    {rule}" for rule in rules)
 
 
-def _place(scheme: Scheme) -> tuple[dict[str, Box], tuple[float, float, float, float], float, float]:
+def _place(scheme: Scheme, columns: int) -> tuple[dict[str, Box], tuple[float, float, float, float], float, float]:
     """Where the cards stand, the frame around the host's (x, y, width, height), and the size of it all."""
     boxes: dict[str, Box] = {}
     outside, inside, wires, containers = (
@@ -151,9 +170,7 @@ def _place(scheme: Scheme) -> tuple[dict[str, Box], tuple[float, float, float, f
     bottom = lowest - GAP + FRAME
     right = edge
     if containers:
-        width = max(map(_width, containers))
-        lowest = _pile(boxes, containers, edge + GUTTER - FRAME, frame_top, width) - GAP
-        right = edge + GUTTER - FRAME + width
+        right, lowest = _rows(boxes, containers, edge + GUTTER - FRAME, frame_top, columns)
     total = max(right, MARGIN + _wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
     total = max(total, *(MARGIN * 2 + _wide(note) for note in scheme.notes), 0)
     frame = (MARGIN, frame_top, edge - MARGIN, bottom - frame_top)
@@ -169,6 +186,23 @@ def _pile(boxes: dict[str, Box], cards: list[Card], x: float, y: float, width: f
     return y
 
 
+def _rows(boxes: dict[str, Box], cards: list[Card], x: float, y: float, columns: int) -> tuple[float, float]:
+    """Stand the cards in rows, in as many columns as fit a slide; the right and lower edge."""
+    tall = sum(_height(card) + GAP for card in cards)
+    columns = columns or min(_MOST, 1 + int(tall / _TALL))
+    widths = [max(map(_width, cards[column::columns]), default=0) for column in range(columns)]
+    lefts = [x + sum(widths[:column]) + GUTTER * column for column in range(columns)]
+    for first in range(0, len(cards), columns):
+        row = cards[first : first + columns]
+        for column, card in enumerate(row):
+            box = boxes[card.key] = Box(card, lefts[column], y, widths[column])
+            if column:
+                box.lane = y - GAP / 2 + _LANE * (2 * column - 3)
+                box.lane_start, box.lane_end = x, lefts[column] - GUTTER
+        y += max(map(_height, row)) + GAP
+    return lefts[-1] + widths[-1], y - GAP
+
+
 def _card(box: Box) -> Iterator[str]:
     card = box.card
     yield f'<g class="{card.kind}" data-key="{_attribute(card.key)}">'
@@ -181,6 +215,8 @@ def _card(box: Box) -> Iterator[str]:
     for number, line in enumerate(card.lines):
         y = box.y + PAD + LINE * (number + 2) + 8 - LINE * 0.25 - 4
         yield _text(box.x + PAD, y, line.text, "head" if line.style == HEAD else line.style)
+        if line.more:
+            yield _text(box.x + box.width - PAD, y, line.more, "quiet", FONT, "end")
     yield "</g>"
 
 
@@ -188,7 +224,11 @@ def _edge(edge: Edge, boxes: dict[str, Box]) -> str:
     left, right = boxes[edge.left], boxes[edge.right]
     x1, y1 = left.x + left.width, left.at(edge.left_anchor)
     x2, y2 = right.x, right.at(edge.right_anchor)
-    if left.x != right.x:
+    if right.lane:
+        lane = right.lane + _LANE * right.lanes
+        right.lanes += 1
+        shape = f"{_bend(x1, y1, right.lane_start, lane)} H{right.lane_end:.1f}{_bend(right.lane_end, lane, x2, y2)}"
+    elif left.x != right.x:
         shape = _bend(x1, y1, x2, y2)
     elif not any(left.y < box.y < right.y for box in boxes.values() if box.x == left.x):
         x1 = x2 = left.x + left.width / 2

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import drawings
-from support.drawings import Svg
+from support.drawings import Area, Svg
 
 from minirt.netadmin.catalog import Entry, User
 from minirt.picture import scheme, survey, svg, text
@@ -86,6 +87,30 @@ def test_no_label_of_an_svg_overlaps_another_or_leaves_its_card(picture: Picture
         assert container.name in drawn.words
         for interface in container.interfaces:
             assert set(interface.link.addresses) <= set(drawn.words)
+
+
+def test_a_dozen_containers_fit_a_slide_and_no_wire_runs_through_one() -> None:
+    ends = [Link(20 + n, f"veth{n:08x}", "veth", "02:00:00:00:00:04", 1500, True, below=3) for n in range(12)]
+    containers = []
+    for number, end in enumerate(ends):
+        inner = Link(2, "eth0", "veth", "02:00:00:00:00:03", 1500, True, addresses=("10.3.0.2/24", "fd00::2/64"))
+        space = Space("x", number, (inner,), (Route("default", "10.3.0.1", "eth0"),))
+        wired = (Interface("lab", inner, Wire(VETH, end, BRIDGES[0])),)
+        containers.append(Container(f"{number:064x}", f"web-{number}", "x", space, wired, (), (), ("guest",)))
+    host = Space("", 1, (UPLINK, *BRIDGES, *ends), (Route("default", "192.0.2.2", "eth0"),))
+    drawn = Svg(svg.draw(scheme.of(Picture("lab", host, tuple(containers), BRIDGES))))
+    assert drawn.faults() == []
+    assert min(1920 / drawn.page.right, 1080 / drawn.page.bottom) > 0.9, "letters have nearly their own size"
+    rows = sorted({card.top for card in drawn.cards if card.left > 700})
+    assert len(rows) == 6, "on a grid"
+    for path in drawn.paths:
+        for start, y, end in re.findall(r"([\d.]+) ([\d.]+) H([\d.]+)", path):
+            lane = Area("lane", float(start), float(y) - 1, float(end), float(y) + 1)
+            assert not any(card.meets(lane) for card in drawn.cards)
+    assert drawn.root.findtext(f"{drawings.SVG}title") == "host lab, all networks"
+    assert "web-11, 000000000000: eth0 on lab  02:00:00:00:00:03; 10.3.0.2/24" in (
+        drawn.root.findtext(f"{drawings.SVG}desc") or ""
+    )
 
 
 @settings(max_examples=60, deadline=None)
