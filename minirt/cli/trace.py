@@ -8,7 +8,7 @@ from minirt.cli import engine, settings
 from minirt.cli.cni import TIMEOUT_OPTION, seconds
 from minirt.cli.output import need_root, warn
 from minirt.cli.verb import TRACE_FILE, VALUE, Argument, Option, Verb
-from minirt.errors import UsageError
+from minirt.errors import NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def trace(values: dict[str, Any]) -> int:
         full = values["full"] or values["step"] is not None
         print(tree.Tree(full, tree.wants_colours(sys.stdout)).draw(found))
     else:
-        print({"json": lines, "mermaid": mermaid, "svg": svg}[form].draw(found))
+        text = {"json": lines, "mermaid": mermaid, "svg": svg}[form].draw(found)
+        print(text, end="\n" if text else "")
     return 0
 
 
@@ -41,6 +42,8 @@ def replay(values: dict[str, Any]) -> int:
     from minirt.trace.replay import Replay, Wish, report
 
     found = reading.read(values["file"])
+    if not found.roots:
+        raise NotFound(f"no call is recorded in {values['file']}", RECORD)
     step = reading.number(values["step"], "--step") if values["step"] is not None else 0
     need_root("cni replay")
     recorder = engine.recorder(values, "cni replay", hold=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.trace.reading import Answer, said
+from minirt.trace.reading import Answer, said, visible
 
 _ABSENT = object()
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -87,13 +87,13 @@ def lines(found: list[Difference]) -> Iterator[str]:
             yield f"{difference.place}:"
             yield from _texts(difference.before, difference.now)
         else:
-            yield f"{difference.place}: {difference.before}, now {difference.now}"
+            yield visible(f"{difference.place}: {difference.before}, now {difference.now}")
     drawn = [difference.place.removeprefix("result ") for difference in found if difference.chance]
     if drawn:
         yield f"left aside, drawn anew each time: {', '.join(drawn)}"
 
 
 def _texts(before: str, now: str) -> Iterator[str]:
-    for line in difflib.ndiff(before.splitlines(), now.splitlines()):
+    for line in difflib.ndiff(visible(before).splitlines(), visible(now).splitlines()):
         if not line.startswith("?"):
             yield f"  {line}".rstrip()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minirt.trace.reading import Call, Step, Trace, shortened
+from minirt.trace.reading import Call, Step, Trace, shortened, visible
 
 RUNTIME = "runtime"
 _LONGEST = 90  # characters of a note's line, or a message
@@ -68,6 +68,6 @@ def _note(steps: list[Step], key: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    text = shortened(text)
+    text = visible(shortened(text))
     short = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     return "".join(_HTML.get(char, char) for char in short) or " "

@@ -21,6 +21,7 @@ from minirt.errors import ConfigError, NotFound, UsageError, because
 
 _NOT_RUN = "it was not run to its end"
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a container's, as minirt, docker and podman make them
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _CALL = "CNI_COMMAND="  # how the command begins that does the same as calling a delegate
 
 
@@ -35,7 +36,7 @@ class Step:
     def commands(self) -> list[str]:
         """One a line, but for a quoted text over several lines, which stays whole."""
         found: list[str] = []
-        for line in self.text.split("\n"):
+        for line in visible(self.text).split("\n"):
             if found and found[-1].count("'") % 2:
                 found[-1] += f"\n{line}"
             else:
@@ -107,7 +108,7 @@ class Call:
     @property
     def said(self) -> str:
         """The answer in a few words: addresses, or what went wrong."""
-        return _NOT_RUN if self.answer is None else said(self.command, self.answer)
+        return _NOT_RUN if self.answer is None else visible(said(self.command, self.answer))
 
 
 def said(command: str, answer: Answer) -> str:
@@ -183,6 +184,11 @@ class Trace:
     def root_of(self, wanted: Call) -> Call:
         """The runtime's own call that led to it."""
         return next(root for root in self.roots if wanted in root.calls)
+
+
+def visible(text: str) -> str:
+    """`text` with what a terminal would obey, and XML forbids, as backslash and number: a plugin may say anything."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shortened(text: str) -> str:

@@ -24,7 +24,7 @@ import time
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from cni_plugins.spec.names import STEPS_FD
 from minirt.cni.call import Answered, Calling
-from minirt.errors import Conflict, KernelRefused
+from minirt.errors import Conflict, KernelRefused, because
 from minirt.log import timestamp
 
 TYPE_CHECKING = False
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _OF_THE_CONTRACT = "CNI_"
+_LONGEST = 4096  # bytes of a trace's first line, and more than it ever has
+_KIND, _REGULAR = 0o170000, 0o100000  # of a file's mode
 
 
 class Recorder:
@@ -49,6 +51,7 @@ class Recorder:
     def __init__(self, path: str, command: str, hold: bool = False) -> None:
         self.path = os.path.abspath(path)
         self._fd = -1
+        self._typed = os.getpid()
         self._command = command
         self._start()
         self._refuse_others()
@@ -67,7 +70,8 @@ class Recorder:
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with open(fd, "rb") as file:
-                first = file.readline()
+                regular = os.fstat(fd).st_mode & _KIND == _REGULAR
+                first = file.readline(_LONGEST) if regular else b""  # a terminal would wait, and /dev/full never end
         except OSError as error:
             raise KernelRefused(f"open {self.path}", error, "--trace names a file, which is appended to") from error
         try:
@@ -128,12 +132,19 @@ class Recorder:
         try:
             fd = self._opened() if self._fd < 0 else self._fd
             try:
-                os.write(fd, text.encode(errors="backslashreplace"))
+                os.write(fd, text.encode(errors="replace"))  # half a character in JSON could not be read again
             finally:
                 if fd != self._fd:
                     os.close(fd)
-        except OSError:
-            pass
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        """Once, to whoever typed the command; nobody reads what a process in the background says."""
+        if self._typed and os.getpid() == self._typed:
+            self._typed = 0
+            text = f"minirt: the trace {self.path} is not whole: {because(error)}\n"
+            os.write(2, text.encode(errors="backslashreplace"))
 
     def _opened(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -24,7 +24,7 @@ from xml.sax.saxutils import escape
 
 from cni_plugins.spec.jsontext import dumps
 from minirt.trace.mermaid import participants
-from minirt.trace.reading import Call, Run, Step, Trace, shortened
+from minirt.trace.reading import Call, Run, Step, Trace, shortened, visible
 
 RUNTIME = "minirt"
 FONT, SMALL, NAME, HEADING = 15, 13, 17, 24
@@ -92,10 +92,12 @@ def draw(trace: Trace) -> str:
     height = _stack(sheet.rows, boxes + 40 + PAD) + MARGIN
     width = max(_right(sheet), len(title) * HEADING * ADVANCE + MARGIN) + MARGIN
     size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    label = escape(title, {'"': "&quot;"})
+    label = escape(visible(title), {'"': "&quot;"})
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">',
+            f"<title>{label}</title>",
+            f"<desc>{escape(visible(_described(trace)))}</desc>",
             f"<style>{_style()}</style>",
             f'<rect class="paper" width="{width:.0f}" height="{height:.0f}"/>',
             _text(MARGIN, MARGIN + HEADING * 0.7, title, "heading"),
@@ -120,19 +122,27 @@ def _title(trace: Trace) -> tuple[str, str]:
     )
 
 
+def _described(trace: Trace) -> str:
+    """The drawing for those who hear it."""
+    return " ".join(
+        f"{call.number}: {call.by or RUNTIME} to {call.plugin}: {call.asked}, {call.said}." for call in trace.calls
+    )
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
 def _run(run: Run, names: list[str], several: bool) -> Iterator[_Row]:
     if several and run.roots:
         yield _Row("heading", 0, 0, [("verb", f"{run.command}, {run.clock}")])
+    known: set[str] = set()
     for call in run.roots:
-        yield from _call(call, 0, names)
+        yield from _call(call, 0, names, known)
 
 
-def _call(call: Call, caller: int, names: list[str]) -> Iterator[_Row]:
+def _call(call: Call, caller: int, names: list[str], known: set[str]) -> Iterator[_Row]:
     column = names.index(call.plugin)
-    yield _Row("call", caller, column, [("verb", f"{call.number} {call.asked}"), *_given(call)], call=call)
+    yield _Row("call", caller, column, [("verb", f"{call.number} {call.asked}"), *_given(call, known)], call=call)
     note: list[Step] = []
     for item in call.shown:
         if isinstance(item, Step):
@@ -140,18 +150,21 @@ def _call(call: Call, caller: int, names: list[str]) -> Iterator[_Row]:
             continue
         yield from _note(note, column, caller)
         note = []
-        yield from _call(item, column, names)
+        yield from _call(item, column, names, known)
     yield from _note(note, column, caller)
     took = f" · {call.answer.seconds * 1000:.1f} ms" if call.answer else ""
     yield _Row("answer", column, caller, [("said", _short(call.said) + took)], call.ok, call, 0 if caller else PAD)
 
 
-def _given(call: Call) -> list[tuple[str, str]]:
-    """What the plugin is given, shortened: the environment, and standard input without what the runtime put there."""
+def _given(call: Call, known: set[str]) -> list[tuple[str, str]]:
+    """What the plugin is given, shortened: what is new of the environment, and standard input without what the runtime
+    put there. `known` is what of the environment has been shown of this run."""
     if call.by:
         return [("small quiet", "the same environment and standard input")]
     names = ("CNI_CONTAINERID", "CNI_NETNS")
-    lines = [_short(f"{name}={call.env[name]}") for name in names if call.env.get(name)]
+    env = [_short(f"{name}={call.env[name]}") for name in names if call.env.get(name)]
+    lines = [line for line in env if line not in known]
+    known.update(env)
     own = {key: value for key, value in call.stdin.items() if key not in ("cniVersion", "name", "prevResult")}
     lines.append(_short(f"stdin: {dumps(own, indent=0)}"))
     if "prevResult" in call.stdin:
@@ -170,7 +183,7 @@ def _note(steps: list[Step], column: int, caller: int) -> Iterator[_Row]:
 
 
 def _short(text: str) -> str:
-    text = shortened(text)
+    text = visible(shortened(text))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
@@ -267,7 +280,7 @@ def _arrow(row: _Row, start: float, end: float) -> Iterator[str]:
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(visible(text))}</text>'
 
 
 def _style() -> str:

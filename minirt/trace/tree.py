@@ -17,7 +17,7 @@ from textwrap import wrap
 from typing import Any, TextIO
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.trace.reading import Call, Run, Trace, shortened
+from minirt.trace.reading import Call, Run, Trace, shortened, visible
 
 WIDTH = 100
 _STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2", "plain": ""}
@@ -31,6 +31,8 @@ class Tree:
         self._colours = colours
 
     def draw(self, trace: Trace) -> str:
+        if not trace.roots:
+            return self._in("quiet", f"no call is recorded in {trace.source}")
         return "\n".join(line for run in trace.runs for line in self._run(run))
 
     def draw_call(self, call: Call) -> str:
@@ -75,9 +77,9 @@ class Tree:
     def _command(self, undo: bool, command: str, branch: str, stem: str) -> Iterator[str]:
         first, *more = (command if self._full else shortened(command)).split("\n")
         sign = "undo: " if undo else "$ "
-        lines = fitted(first, WIDTH - len(branch) - len(sign))
+        lines = fitted(first, WIDTH - len(branch) - len(sign), "    ")
         yield f"{branch}{sign}{lines[0]}"
-        yield from (f"{stem}    {line}" for line in lines[1:])
+        yield from (f"{stem}  {line}" for line in lines[1:])
         if more and not self._full:
             count = f"… {len(more)} more line{'' if len(more) == 1 else 's'}, which --full shows"
             yield f"{stem}    {self._in('quiet', count)}"
@@ -87,7 +89,7 @@ class Tree:
     def _wire(self, call: Call, width: int) -> Iterator[str]:
         for title, text in _sections(call):
             yield self._in("quiet", title)
-            for line in text.splitlines():
+            for line in visible(text).splitlines():
                 indent = " " * (len(line) - len(line.lstrip()))
                 yield from (f"  {indent}{part}" for part in fitted(line.strip(), width - 2 - len(indent)))
 
@@ -109,9 +111,9 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def fitted(text: str, width: int) -> list[str]:
+def fitted(text: str, width: int, hang: str = "  ") -> list[str]:
     """`text` in lines; what has no space to be broken at is broken anywhere."""
-    return wrap(text, max(width, 20), subsequent_indent="  ", break_on_hyphens=False) or [""]
+    return wrap(text, max(width, 20), subsequent_indent=hang, break_on_hyphens=False) or [""]
 
 
 def _sections(call: Call) -> Iterator[tuple[str, str]]:

@@ -125,7 +125,7 @@ def test_what_a_killed_runtime_recorded_is_there(path: Path) -> None:
 def test_a_run_without_calls_leaves_an_empty_trace(tmp_path: Path) -> None:
     Recorder(str(tmp_path / "trace"), "minirt run")
     trace = reading.read(str(tmp_path / "trace"))
-    assert trace.calls == [] and tree.Tree().draw(trace) == ""
+    assert trace.calls == [] and tree.Tree().draw(trace) == f"no call is recorded in {tmp_path}/trace"
     ElementTree.fromstring(svg.draw(trace))
     sequence.parse(mermaid.draw(trace))
 
@@ -160,6 +160,48 @@ def test_a_file_that_is_no_trace_is_neither_added_to_nor_read(tmp_path: Path, te
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(KernelRefused, match="No such file"):
         Recorder(str(tmp_path / "none" / "trace"), "minirt run")
+
+
+def test_of_a_file_that_never_ends_no_line_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """/dev/full has zeros without end, and a pipe nothing; what could not be written is told, once."""
+    os.mkfifo(tmp_path / "pipe")
+    Recorder(str(tmp_path / "pipe"), "minirt run")
+    record(Path("/dev/full"))
+    assert capfd.readouterr().err == "minirt: the trace /dev/full is not whole: no space left on device\n"
+    (tmp_path / "zeros").write_bytes(bytes(100_000))
+    with pytest.raises(Conflict, match="no trace"):
+        Recorder(str(tmp_path / "zeros"), "minirt run")
+
+
+EVIL = "red \x1b[31m\x00\u2028 <end>"
+
+
+def test_what_a_terminal_would_obey_and_xml_forbids_is_shown_and_not_done(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "trace"), "minirt run")
+    call = calling("bridge", evil=EVIL, odd="\udcff")
+    recorder.event(call)
+    recorder.event(Stepping(call, "bridge", "ADD", f"echo {EVIL}"))
+    recorder.event(answered(call, {"code": 7, "msg": EVIL}, 1, stderr=EVIL.encode(errors="replace")))
+    trace = reading.read(str(tmp_path / "trace"))
+    assert trace.calls[0].answer and EVIL[:8] in json.loads(trace.calls[0].answer.stdout)["msg"], "kept as it was"
+    drawn = [tree.Tree(full).draw(trace) for full in (False, True)] + [mermaid.draw(trace), svg.draw(trace)]
+    ElementTree.fromstring(drawn[-1])
+    sequence.parse(drawn[-2])
+    for text in drawn:
+        assert "red \\x1b[31m\\x00" in text
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028]", text)
+    told = list(differences.lines(differences.between("ADD", answer({}, stderr=EVIL), answer({}, stderr="fine"))))
+    assert told == ["stderr:", "  - red \\x1b[31m\\x00\\u2028 <end>", "  + fine"]
+
+
+def test_a_long_command_of_a_delegate_fits_the_terminal(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "trace"), "minirt run")
+    outer, inner = calling("bridge"), calling("host-local", by="bridge")
+    for event in (outer, inner, Stepping(outer, "host-local", "ADD", "word " * 90), answered(inner), answered(outer)):
+        recorder.event(event)
+    for full in (False, True):
+        lines = tree.Tree(full).draw(reading.read(str(tmp_path / "trace"))).splitlines()
+        assert max(map(len, lines)) <= 100
 
 
 def test_a_call_that_is_not_there_is_told_with_those_that_are(trace: Trace) -> None:
@@ -252,6 +294,9 @@ def test_the_svg_is_whole_and_nothing_of_it_overlaps_or_leaves_the_page(path: Pa
         assert apart, f"{one.text!r} over {other.text!r}"
     words = [item.text or "" for item in texts]
     assert "network lab" in words and words.count("bridge") == 1
+    assert "1: minirt to bridge: ADD eth0, 10.1.0.2/24. 2: bridge to host-local: ADD eth0" in root.findtext(
+        f"{SVG}desc", ""
+    )
     assert [word for word in words if re.fullmatch(r"\d ADD eth0", word)] == [f"{n} ADD eth0" for n in range(1, 7)]
     assert sum(item.get("class", "").startswith("arrow bad") for item in root.iter(f"{SVG}path")) == 2
     style = root.findtext(f"{SVG}style") or ""
