@@ -167,6 +167,8 @@ class Fork(Spawn):
         if self.preload:
             try:
                 _plugin(plugin_type)
+                if names.STEPS_FD in env:
+                    import cni_plugins.sdk.narration  # noqa: F401  # what it will tell its steps by
             except Exception:  # noqa: S110  # it will fail again in the fork, which is the place to say so
                 pass
         pid = os.fork()

@@ -18,9 +18,12 @@ else:
 
 
 class _Methods:
-    """What a record class is given; `__match_args__` holds the names of its fields in order."""
+    """What a record class is given. `__match_args__` holds the names of its fields in order, `__blank__` their defaults
+    in the same order (None for those that have none), `__needed__` the names of those that have none."""
 
     __match_args__: tuple[str, ...]
+    __blank__: dict[str, Any]
+    __needed__: tuple[str, ...]
 
     def __init__(self, *values: Any, **named: Any) -> None:
         cls = type(self)
@@ -32,11 +35,12 @@ class _Methods:
         if len(values) > len(names) or given.keys() & named.keys():
             raise TypeError(f"{cls.__name__} got more values than fields, or a field twice")
         given.update(named)
-        if unknown := given.keys() - set(names):
-            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-        if missing := [name for name in names if name not in given and not hasattr(cls, name)]:
+        if missing := [name for name in cls.__needed__ if name not in given]:
             raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
-        self.__dict__.update((name, given[name] if name in given else getattr(cls, name)) for name in names)
+        self.__dict__.update(cls.__blank__)
+        self.__dict__.update(given)
+        if len(self.__dict__) > len(names):
+            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(given.keys() - set(names)))}")
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.__dict__ == self.__dict__
@@ -58,6 +62,8 @@ def record(cls: type[T]) -> type[T]:
     for base in reversed(cls.__mro__):
         fields.update(dict.fromkeys(getattr(base, "__annotations__", ())))
     type.__setattr__(cls, "__match_args__", tuple(fields))
+    type.__setattr__(cls, "__blank__", {name: getattr(cls, name, None) for name in fields})
+    type.__setattr__(cls, "__needed__", tuple(name for name in fields if not hasattr(cls, name)))
     for name in ("__init__", "__eq__", "__hash__", "__repr__", "__setattr__"):
         setattr(cls, name, _Methods.__dict__[name])
     return cls

@@ -6,9 +6,9 @@ import os
 import sys
 
 from minirt.errors import UsageError
-from minirt.explain import story
 from minirt.explain.account import Account
 from minirt.explain.text import FORMATS, Text
+from minirt.state import STORIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,12 @@ def account(values: dict[str, Any], command: str, detached: bool) -> Account | N
         # A copy: what goes on in the background has lost its standard error, and the account goes where we were asked.
         fds.append(os.dup(sys.stderr.fileno()))
         writers.append(Text(os.fdopen(fds[0], "w", errors="replace"), _form(values)).write)
-    if command and (told := story.begin(command)):
-        fds.append(told.fd)
-        writers.append(told.write)
+    if command and os.path.exists(STORIES):
+        from minirt.explain import story  # for those who look on
+
+        if told := story.begin(command):
+            fds.append(told.fd)
+            writers.append(told.write)
     if not writers:
         return None
     write = writers[0] if len(writers) == 1 else _all(writers)

@@ -108,8 +108,14 @@ def program(name: str) -> str:
 
 
 def is_ours(path: str) -> bool:
-    """Whether the program at `path` is a launcher of ours, which tells of its steps."""
-    return launcher.is_ours(os.path.basename(path), path)
+    """Whether the program at `path` is a launcher of ours, which tells of its steps. Read once: an account asks at
+    every call, and the fork executor looks for itself."""
+    if path not in _ours:
+        _ours[path] = launcher.is_ours(os.path.basename(path), path)
+    return _ours[path]
+
+
+_ours: dict[str, bool] = {}
 
 
 def install(folder: str, force: bool = False) -> list[str]:

@@ -22,7 +22,7 @@ from cni_plugins.spec.names import STEPS_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, NoReturn
 
     from minirt.cni.call import Calling
@@ -37,8 +37,7 @@ def environment(call: Calling) -> Mapping[str, str]:
     from minirt.cni import executor
 
     folders = call.env.get("CNI_PATH", "").split(":")
-    types = () if executor.is_ours(call.path) else _types(call.config)
-    delegates = [name for name in types if any(os.access(f"{folder}/{name}", os.X_OK) for folder in folders if folder)]
+    delegates = [name for name in _types(call.config) if _find(name, folders)]
     if not delegates:
         return call.env
     folder = os.path.join(os.path.dirname(executor.bundled()), _FOLDER)
@@ -56,6 +55,12 @@ def _types(config: Mapping[str, Any]) -> Iterator[str]:
         name = inner.get("type") if isinstance(inner, dict) else None
         if isinstance(name, str) and name:
             yield os.path.basename(name)
+
+
+def _find(name: str, folders: Iterable[str]) -> str:
+    """Its path; empty where none of the folders has such a program."""
+    paths = (os.path.join(folder, name) for folder in folders if folder)
+    return next((path for path in paths if os.access(path, os.X_OK)), "")
 
 
 def _write(path: str) -> None:
@@ -79,7 +84,7 @@ def main() -> NoReturn:
     ours, name = os.path.split(os.path.abspath(sys.argv[0]))
     folders = [folder for folder in os.environ.get("CNI_PATH", "").split(":") if folder]
     others = [folder for folder in folders if os.path.abspath(folder) != ours]
-    path = next((path for folder in others if os.access(path := os.path.join(folder, name), os.X_OK)), "")
+    path = _find(name, others)
     if not path:
         from cni_plugins.spec.jsontext import dumps
 
