@@ -90,7 +90,7 @@ class Guard(Step):
 
     def describe(self) -> str:
         table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
-        return "; ".join([*table, *map(str, _additions(_thing(self.wall)))])
+        return "\n".join([*table, *map(str, _additions(_thing(self.wall)))])
 
     def apply(self) -> None:
         with _GUARDS.locked():

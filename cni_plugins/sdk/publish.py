@@ -52,7 +52,7 @@ class Publish(Step):
         table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
         chains = [f"nft '{line}'" for terms in self.publication.terms for line in terms.commands(TABLE.name)]
         changes = (*SUBNETS.additions(self.publication.subnets), *self._creations())
-        return "; ".join([*table, *chains, *map(str, changes)])
+        return "\n".join([*table, *chains, *map(str, changes)])
 
     def _creations(self) -> list[Change]:
         return [Change("create", element) for element in self.publication.elements()]
@@ -149,7 +149,7 @@ class Unpublish(Step):
         publication = _load(records, self.network, self.owner)
         if publication is None:
             return f"# nft delete element inet {TABLE.name} …, for all with comment {self.comment!r}"
-        return "; ".join(self._commands(publication))
+        return "\n".join(self._commands(publication))
 
     def _commands(self, publication: Publication) -> Iterator[str]:
         from cni_plugins.sdk.terms import removal as chain_removal
@@ -215,7 +215,7 @@ class ForgetFlows(Step):
 
     def describe(self) -> str:
         ports = dict.fromkeys(item.host_port for item in self.publication.mappings if item.protocol == "udp")
-        return "; ".join(f"conntrack -D -p udp --orig-port-dst {port}" for port in ports)
+        return "\n".join(f"conntrack -D -p udp --orig-port-dst {port}" for port in ports)
 
     def apply(self) -> None:
         pairs = [(item, target) for item, target in self.publication.pairs() if item.protocol == "udp"]

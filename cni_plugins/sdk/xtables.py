@@ -181,7 +181,7 @@ class Accept(Step):
     wall: Wall
 
     def describe(self) -> str:
-        return "; ".join(_typed(*command) for command in self._missing())
+        return "\n".join(_typed(*command) for command in self._missing())
 
     def _missing(self) -> Iterator[Command]:
         for family in self.wall.families:
@@ -220,7 +220,7 @@ class GuardBridge(Step):
         return f"{self.wall.policy}:{self.wall.bridge}"
 
     def describe(self) -> str:
-        return "; ".join(_typed(*command) for command in self._missing())
+        return "\n".join(_typed(*command) for command in self._missing())
 
     def _missing(self) -> Iterator[Command]:
         for family in self.wall.families:

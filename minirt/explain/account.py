@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.spec.jsontext import JsonError, loads
 from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
 from cni_plugins.spec.record import record
-from cni_plugins.spec.steps import Step, Undoing
-from minirt.cni import executor
+from cni_plugins.spec.steps import Step, Undoing, commands
+from minirt.cni import executor, words
 from minirt.cni.call import Answered, Calling
 from minirt.cni.inside import Stepping
 from minirt.explain import reasons
@@ -26,7 +25,7 @@ from minirt.namespaces import NETNS_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from minirt.explain.foreign import Snapshot
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from minirt.state import Record
 
 _NOTHING: Mapping[str, Any] = {}
-_CALLS = "CNI_COMMAND="  # in the description of a step that is a call
 RUNTIME = "runtime"
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
@@ -118,7 +116,7 @@ class Account:
                 self._calling(event)
             case Answered():
                 self._answered(event)
-            case Stepping(text=text) if _CALLS in text and not self.stops:
+            case Stepping(text=text) if words.is_call(text) and not self.stops:
                 pass  # the call that follows says so itself
             case Stepping(plugin=plugin, text=text, undo=undo):
                 self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin))
@@ -128,11 +126,7 @@ class Account:
 
     def _calling(self, call: Calling) -> None:
         self.netns = call.env.get("CNI_NETNS", "") or self.netns
-        text = call.command
-        if call.env.get("CNI_IFNAME") and call.command in ("ADD", "DEL", "CHECK"):
-            text += f" {call.env['CNI_IFNAME']}"
-        if call.network:
-            text += f" on network {call.network}"
+        text = words.asked(call.command, call.env) + (f" on network {call.network}" if call.network else "")
         env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
         details = {"program": call.path, "found": _found(call), "environment": env, "configuration": dict(call.config)}
         why = reasons.VERBS.get(call.command, "")
@@ -154,8 +148,11 @@ class Account:
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)
         kind = PROBLEM if answer.problem or answer.exit != 0 else ANSWER
-        text = _problem(answer) if kind == PROBLEM else said(call.command, answer.stdout)
-        details = {"result": _document(answer.stdout), "log": answer.stderr.decode(errors="replace").strip()}
+        result = words.document(answer.stdout)
+        text = words.said(call.command, answer.exit, result, answer.problem)
+        if result is None:
+            result = answer.stdout.decode(errors="replace")
+        details = {"result": result, "log": answer.stderr.decode(errors="replace").strip()}
         details = {key: value for key, value in details.items() if value}
         to = call.by or RUNTIME
         self._write(Item(kind, call.plugin, text, level - 1, to, seconds=answer.seconds, details=details))
@@ -169,57 +166,3 @@ def _found(call: Calling) -> str:
         return "named by its path"
     place = folders.index(folder) + 1
     return f"folder {place} of {len(folders)} in CNI_PATH"
-
-
-def _document(stdout: bytes) -> Any:
-    try:
-        return loads(stdout) if stdout.strip() else None
-    except JsonError:
-        return stdout.decode(errors="replace")
-
-
-def _problem(answer: Answered) -> str:
-    document = _document(answer.stdout)
-    if isinstance(document, dict) and "msg" in document:
-        return f"error {document.get('code')}: {document['msg']}"
-    return answer.problem or ("given up" if answer.exit is None else f"exit code {answer.exit}")
-
-
-def said(command: str, stdout: bytes) -> str:
-    """A plugin's answer in a line."""
-    document = _document(stdout)
-    if command != "ADD" or not isinstance(document, dict):
-        return "done"
-    parts = [*_addresses(document), *_routes(document), *_servers(document)]
-    names = [item.get("name", "?") for item in document.get("interfaces") or () if item.get("sandbox")]
-    return "; ".join([*(f"interface {name}" for name in names), *parts]) or "an empty result"
-
-
-def _addresses(document: Mapping[str, Any]) -> Iterator[str]:
-    for ip in document.get("ips") or ():
-        yield f"address {ip.get('address')}" + (f", gateway {ip['gateway']}" if ip.get("gateway") else "")
-
-
-def _routes(document: Mapping[str, Any]) -> Iterator[str]:
-    routes = [route.get("dst", "?") for route in document.get("routes") or ()]
-    if routes:
-        yield f"route{'s' if len(routes) > 1 else ''} to {', '.join(routes)}"
-
-
-def _servers(document: Mapping[str, Any]) -> Iterator[str]:
-    servers: Iterable[str] = (document.get("dns") or {}).get("nameservers") or ()
-    if servers:
-        yield f"name servers {', '.join(servers)}"
-
-
-def commands(text: str) -> list[str]:
-    """The commands of a step, as a shell would tell them apart: by newlines and semicolons that are not quoted."""
-    found = [""]
-    for place, part in enumerate(text.split("'")):
-        if place % 2:
-            found[-1] += f"'{part}'"
-        else:
-            first, *more = part.replace("\n", ";").split(";")
-            found[-1] += first
-            found += more
-    return [command.strip() for command in found if command.strip()]

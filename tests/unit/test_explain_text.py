@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cni_plugins.spec.steps import commands
+from minirt.cni.words import document, said
 from minirt.explain import reasons
-from minirt.explain.account import COMMAND, FACT, Account, Item, commands, said
+from minirt.explain.account import COMMAND, FACT, Account, Item
 from minirt.explain.pause import looks
 from minirt.explain.text import WIDTH, Text, broken, with_variable, wrapped
 
@@ -23,12 +25,13 @@ ID = "4f2a" * 16
     [
         ("ip link set a up", ["ip link set a up"]),
         ("ip link set a up\nip link set b up", ["ip link set a up", "ip link set b up"]),
-        ("nft 'add a { x; }'; nft 'add b'", ["nft 'add a { x; }'", "nft 'add b'"]),
-        ("nft 'create table t\ntable t {\n}\n'; nft 'add b'", ["nft 'create table t\ntable t {\n}\n'", "nft 'add b'"]),
+        ("nft 'add a { x; }'\nnft 'add b'", ["nft 'add a { x; }'", "nft 'add b'"]),
+        ("nft 'create table t\ntable t {\n}\n'\nnft 'add b'", ["nft 'create table t\ntable t {\n}\n'", "nft 'add b'"]),
+        ("while ip link | grep -q x; do sleep 1; done", ["while ip link | grep -q x; do sleep 1; done"]),
         ("", []),
     ],
 )
-def test_the_commands_of_a_step_are_told_apart_as_a_shell_does(text: str, found: list[str]) -> None:
+def test_the_commands_of_a_step_stand_on_a_line_each(text: str, found: list[str]) -> None:
     assert commands(text) == found
 
 
@@ -114,10 +117,19 @@ def test_where_to_look_is_where_the_command_works(command: str, look: str) -> No
 
 
 def test_an_answer_in_a_line() -> None:
-    answer = b'{"interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.1.0.2/24"}], "dns": {}}'
-    assert said("ADD", answer) == "interface eth0; address 10.1.0.2/24"
-    assert said("ADD", b"no JSON") == said("DEL", b"") == "done"
-    assert said("ADD", b"{}") == "an empty result"
+    answer = document(
+        b'{"interfaces": [{"name": "eth0", "sandbox": "/x"}, {"name": "br0"}], "routes": [{"dst": "0.0.0.0/0"}],'
+        b' "ips": [{"address": "10.1.0.2/24", "gateway": "10.1.0.1"}], "dns": {"nameservers": ["10.1.0.1"]}}'
+    )
+    words = "interface eth0; address 10.1.0.2/24, gateway 10.1.0.1; route to 0.0.0.0/0; name servers 10.1.0.1"
+    assert said("ADD", 0, answer, "") == words
+    assert said("ADD", 0, answer, "", brief=True) == "10.1.0.2/24"
+    assert said("ADD", 0, document(b'{"ip4": {"ip": "10.1.0.2/24"}}'), "") == "address 10.1.0.2/24"
+    assert said("DEL", 0, None, "") == "done"
+    assert said("ADD", 0, {}, "") == said("ADD", 0, document(b"no JSON"), "") == "an empty result"
+    assert said("ADD", 0, {"ips": "none"}, "") == "a result of an unknown form"
+    assert said("DEL", 1, {"code": 7, "msg": "no such thing"}, "it failed") == "error 7: no such thing"
+    assert said("DEL", None, None, "") == "it was not run to its end" and said("DEL", 3, None, "") == "exit code 3"
 
 
 def test_what_an_item_leaves_open_is_left_out_of_its_json() -> None:
