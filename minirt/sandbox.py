@@ -98,7 +98,7 @@ class Sandbox:
             streams.given()
             self._connect(selection.attachments)
             if beside is not None:
-                beside.listen(child.fileno())
+                beside.listen(child)
             child.wait_ready()
             self.change(status=RUNNING, pid=child.pid, pid_start=start_time(child.pid), started=time.time())
             child.go()

@@ -74,10 +74,10 @@ class Caller:
         self._keep_fds = tuple(keep_fds)
         self._steps = steps
 
-    def listen(self, watch: call.Watch) -> None:
+    def listen(self, watch: call.Watch, steps: str = call.TOLD) -> None:
         """Have `watch` told of all that happens from now on, too."""
         self._watch = call.both(watch, self._watch) if self._watch is not None else watch
-        self._steps = self._steps or call.TOLD
+        self._steps = call.STOPPED if call.STOPPED in (steps, self._steps) else call.TOLD
 
     def find(self, plugin: Mapping[str, Any]) -> str:
         return self.executor.find(plugin["type"])

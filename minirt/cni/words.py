@@ -1,4 +1,4 @@
-"""A call of a plugin, and its answer, in a few words: for `--explain`, which tells of it, and `cni trace`, which draws it."""
+"""A call of a plugin, and its answer, in a few words: `--explain` tells of it, `cni trace` draws it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
     level 0   process 1        commands
 
 The commands are what the steps say of themselves; nothing is known here of what a plugin does. An item is given to
-`write` at once. In front of a command `pause`, when there is one, is asked: the step waits until it returns.
+`write` at once. Commands of a step are given to `pause` instead, when there is one: the step waits until it returns.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step, Undoing, commands
 from minirt.cni import executor, words
-from minirt.cni.call import Answered, Calling
+from minirt.cni.call import STOPPED, TOLD, Answered, Calling
 from minirt.cni.inside import Stepping
-from minirt.explain import reasons
+from minirt.explain import glossary
 from minirt.explain.beside import Beside
 from minirt.namespaces import NETNS_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeAlias
 
     from minirt.explain.foreign import Snapshot
     from minirt.networks import Selection
     from minirt.state import Record
+
+    Pause: TypeAlias = Callable[[list["Item"], str, int], None]  # of a step; network namespace, process
 
 _NOTHING: Mapping[str, Any] = {}
 RUNTIME = "runtime"
@@ -58,9 +60,7 @@ class Item:
 class Account:
     """What is told of one command of a person. `fds` are the descriptors that it writes to."""
 
-    def __init__(
-        self, write: Callable[[Item], None], pause: Callable[[Item, str], None] | None = None, fds: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, write: Callable[[Item], None], pause: Pause | None = None, fds: tuple[int, ...] = ()) -> None:
         self._write = write
         self._pause = pause
         self._plugins: list[str] = []
@@ -72,9 +72,20 @@ class Account:
     def stops(self) -> bool:
         return self._pause is not None
 
-    def show(self, item: Item) -> None:
+    @property
+    def steps(self) -> str:
+        """What this wants to hear of plugins' own steps, for `Cni`."""
+        return STOPPED if self.stops else TOLD
+
+    def show(self, items: Iterable[Item]) -> None:
         """What somebody else has told."""
-        self._write(item)
+        for item in items:
+            self._write(item)
+
+    def ask(self, items: list[Item], netns: str, pid: int) -> None:
+        """The same, of a step that waits until this returns."""
+        if self._pause is not None:
+            self._pause(items, netns, pid)
 
     # --- the runtime's own -------------------------------------------------------------------------------------------
 
@@ -97,15 +108,15 @@ class Account:
 
     def beside(self, who: str, birth: str) -> Beside:
         """The ear for what a process of the container tells; `birth` is the command that it is born by."""
-        return Beside(self.stops, birth, lambda text: self._command(COMMAND, who, text, 0))
+        return Beside(self.stops, birth, lambda text, pid: self._command(COMMAND, who, text, 0, pid))
 
-    def _command(self, kind: str, who: str, text: str, level: int) -> None:
-        for line in commands(text):
-            item = Item(kind, who, line, level, why=reasons.of(line))
-            if self._pause is not None:
-                self._pause(item, self.netns)
-            else:
-                self._write(item)
+    def _command(self, kind: str, who: str, text: str, level: int, pid: int = 0) -> None:
+        """A step; where it is a process of the container's that makes it, `pid` is that."""
+        items = [Item(kind, who, line, level, why=glossary.why(line)) for line in commands(text)]
+        if items and self._pause is not None:
+            self._pause(items, self.netns, pid)
+        else:
+            self.show(items)
 
     # --- plugins -----------------------------------------------------------------------------------------------------
 
@@ -129,7 +140,7 @@ class Account:
         text = words.asked(call.command, call.env) + (f" on network {call.network}" if call.network else "")
         env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
         details = {"program": call.path, "found": _found(call), "environment": env, "configuration": dict(call.config)}
-        why = reasons.VERBS.get(call.command, "")
+        why = glossary.VERBS.get(call.command, "")
         self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
         self._plugins.append(call.plugin)
         if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from cni_plugins.spec.steps import commands
 from minirt.cni.words import document, said
-from minirt.explain import reasons
+from minirt.explain import glossary
 from minirt.explain.account import COMMAND, FACT, Account, Item
-from minirt.explain.pause import looks
 from minirt.explain.text import WIDTH, Text, broken, with_variable, wrapped
 
 ID = "4f2a" * 16
@@ -99,21 +98,39 @@ def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
     ],
 )
 def test_a_command_is_explained_wherever_it_works(command: str, reason: str) -> None:
-    assert reasons.of(command).startswith(reason) and bool(reasons.of(command)) == bool(reason)
+    assert glossary.why(command).startswith(reason) and bool(glossary.why(command)) == bool(reason)
 
 
 @pytest.mark.parametrize(
     ("command", "look"),
     [
         ("ip netns add box", "ip netns; lsns -t net"),
-        ("ip -n box addr add 10.1.0.2/24 dev eth0", "ip -n box addr"),
-        ("ip link add cni0 type bridge", "ip -d link show cni0"),
+        ("ip -n box addr add 10.1.0.2/24 dev eth0 brd +", "ip -n box addr show dev eth0"),
+        ("ip -n box -6 route add default via fd00::1 dev eth0", "ip -n box route; ip -n box -6 route"),
+        ("ip rule add from 10.1.0.2 table 100", "ip rule; ip -6 rule"),
+        ("ip link add cni0 type bridge", "ip -d link show dev cni0"),
+        ("ip link add eth0 link eth1 type vlan id 7", "ip -d link show dev eth0"),
+        ("ip link set veth1 type bridge_slave hairpin on", "bridge -d link show dev veth1"),
+        ("ip tuntap add dev tap0 mode tap", "ip -d link show dev tap0"),
+        ("bridge vlan add dev veth1 vid 7 pvid untagged", "bridge vlan show dev veth1"),
         ("ip netns exec box sysctl -w net/ipv4/ip_forward=1", "ip netns exec box sysctl net/ipv4/ip_forward"),
+        ("sysctl -w 'net/ipv4/conf/a$b/forwarding=1'", "sysctl 'net/ipv4/conf/a$b/forwarding'"),
+        ("nsenter --net=/proc/7/ns/net ip link set eth0 up", "nsenter --net=/proc/7/ns/net ip -d link show dev eth0"),
+        ("nsenter --net=/proc/7/ns/net sysctl -w a=1", "nsenter --net=/proc/7/ns/net sysctl a"),
+        ("tc -n box qdisc add dev eth0 ingress", "tc -n box qdisc show dev eth0; tc -n box filter show dev eth0"),
         ("nft 'add element inet cni_portmap any4 { tcp . 80 }'", "nft list table inet cni_portmap"),
+        ("nft 'create table inet cni_portmap\ntable inet cni_portmap {\n}'", "nft list table inet cni_portmap"),
+        ("iptables -w -t nat -A POSTROUTING -j CNI", "iptables -S; iptables -t nat -S"),
+        ("conntrack -D -p udp --orig-port-dst 53", "conntrack -L"),
+        ("mkdir -p /sys/fs/cgroup/pids/minirt/x", "ls /sys/fs/cgroup/pids/minirt/x"),
+        ("echo 0 > /sys/fs/cgroup/pids/minirt/x/tasks", "cat /sys/fs/cgroup/pids/minirt/x/tasks"),
+        ("nsenter --target 7 --mount --net", "lsns"),
+        ("mount -t proc --mkdir proc /x", "findmnt"),
+        ("frobnicate", ""),
     ],
 )
 def test_where_to_look_is_where_the_command_works(command: str, look: str) -> None:
-    assert looks(command) == look
+    assert glossary.look(command) == look
 
 
 def test_an_answer_in_a_line() -> None:
