@@ -248,6 +248,8 @@ class Containers(Shelf):
         """Run another process in the container; its exit code. What `asked` leaves open is as the container's own."""
         record = self.find(reference)
         streams.check(asked)
+        if self._account is not None:
+            self._account.joins(record)
         pidfd = self._process(record)
         flow = Streams(asked, "", attached=True)
         process = Process(
@@ -295,6 +297,7 @@ class Containers(Shelf):
         else:
             self._have_traced(record)
             if self._account is not None:
+                self._account.ends(record, number, grace)
                 self._told(record, self._account, lambda: _end(pidfd, number, grace))
                 return
             _end(pidfd, number, grace)

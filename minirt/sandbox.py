@@ -101,6 +101,8 @@ class Sandbox:
                 beside.listen(child)
             child.wait_ready()
             self.change(status=RUNNING, pid=child.pid, pid_start=start_time(child.pid), started=time.time())
+            if self._account is not None:
+                self._account.starts(self.record)
             child.go()
         except BaseException:
             if child is not None:
@@ -151,6 +153,8 @@ class Sandbox:
             attached=tuple(replace(item, result=convert.encode(result, _INSIDE)) for item, result in made),
         )
         self._write_netfiles(results)
+        if self._account is not None:
+            self._account.connected(self.record)
 
     def _owns_namespace(self) -> bool:
         return self.record.spec.network_mode in ("", NONE)

@@ -100,7 +100,7 @@ class Caller:
         fds = shared.fds() if shared is not None else ()
         if fds:
             env[LENT_SOCKET] = str(fds[0])
-        calling = call.Calling(command, network.name, plugin["type"], path, env, config)
+        calling = call.Calling(command, network.name, plugin["type"], path, env, config, "", network.source)
         return call.make(calling, self.executor, self.timeout, (*self._keep_fds, *fds), self._watch, self._steps)
 
     def versions(self, plugin_type: str, path: str = "") -> tuple[str, ...]:

@@ -17,11 +17,13 @@ from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step, Undoing, commands
 from minirt.cni import executor, words
+from minirt.cni.cache import ROOT
 from minirt.cni.call import STOPPED, TOLD, Answered, Calling
 from minirt.cni.inside import Stepping
 from minirt.explain import glossary
 from minirt.explain.beside import Beside
 from minirt.namespaces import NETNS_DIR
+from minirt.signals import name_of, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     Pause: TypeAlias = Callable[[list["Item"], str, int], None]  # of a step; network namespace, process
 
 _NOTHING: Mapping[str, Any] = {}
+_EVER = float("inf")
 RUNTIME = "runtime"
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
@@ -65,6 +68,8 @@ class Account:
         self._pause = pause
         self._plugins: list[str] = []
         self._before: dict[str, Snapshot] = {}
+        self._last = ""  # the kind of the last step
+        self._failed = False  # whether an ADD of the runtime's has
         self.fds = fds
         self.netns = ""
 
@@ -89,17 +94,38 @@ class Account:
 
     # --- the runtime's own -------------------------------------------------------------------------------------------
 
-    def fact(self, text: str, why: str = "") -> None:
-        self._write(Item(FACT, RUNTIME, text, why=why))
+    def fact(self, text: str, who: str = RUNTIME, level: int = 0, **details: Any) -> None:
+        self._write(Item(FACT, who, text, level, details=details))
 
     def begins(self, record: Record, selection: Selection) -> None:
         """A container is about to be made."""
         self.netns = record.netns or f"{NETNS_DIR}/{record.id}"
-        self._write(Item(FACT, RUNTIME, f"a container called {record.name}", details={"id": record.id}))
+        self.fact(f"a container called {record.name}", id=record.id)
         for attachment, reason in zip(selection.attachments, selection.reasons, strict=True):
             self.fact(f"network {attachment.network.name}, as {attachment.ifname}: {reason}")
         if not selection.attachments:
             self.fact(f"no network of its own to join: --network {record.spec.network_mode}")
+
+    def connected(self, record: Record) -> None:
+        """Its networks are joined, and what came of it is written down."""
+        if record.attached:
+            self.fact(f"the results go into {ROOT}/results, for DEL and CHECK")
+            self.fact("and into the container's /etc/hosts and /etc/resolv.conf")
+
+    def starts(self, record: Record) -> None:
+        """Its workload is about to start."""
+        self.fact(f"all is there: process 1 becomes {' '.join(record.spec.args)}")
+
+    def joins(self, record: Record) -> None:
+        """A process is about to be started in a container that is there."""
+        self.netns = record.netns
+        self.fact(f"one more process in the container {record.name}", id=record.id)
+
+    def ends(self, record: Record, number: int, grace: float) -> None:
+        """A container is about to be stopped by a signal."""
+        more = f"; SIGKILL, if it has not ended in {grace:g} s" if number != signal.SIGKILL and grace < _EVER else ""
+        self.netns = record.netns
+        self.fact(f"{name_of(number)} to process {record.pid}, its process 1{more}", id=record.id)
 
     def step(self, step: Step) -> None:
         """For a plan of the runtime's: it is about to be done, or undone."""
@@ -112,6 +138,9 @@ class Account:
 
     def _command(self, kind: str, who: str, text: str, level: int, pid: int = 0) -> None:
         """A step; where it is a process of the container's that makes it, `pid` is that."""
+        if kind == UNDO and self._last == COMMAND:
+            self.fact("it failed: what was done until then is taken back", who, level)
+        self._last = kind
         items = [Item(kind, who, line, level, why=glossary.why(line)) for line in commands(text)]
         if items and self._pause is not None:
             self._pause(items, self.netns, pid)
@@ -127,7 +156,7 @@ class Account:
                 self._calling(event)
             case Answered():
                 self._answered(event)
-            case Stepping(text=text) if words.is_call(text) and not self.stops:
+            case Stepping(text=text) if words.is_call(text):
                 pass  # the call that follows says so itself
             case Stepping(plugin=plugin, text=text, undo=undo):
                 self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin))
@@ -139,8 +168,9 @@ class Account:
         self.netns = call.env.get("CNI_NETNS", "") or self.netns
         text = words.asked(call.command, call.env) + (f" on network {call.network}" if call.network else "")
         env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
-        details = {"program": call.path, "found": _found(call), "environment": env, "configuration": dict(call.config)}
-        why = glossary.VERBS.get(call.command, "")
+        details = {"program": call.path, "found": _found(call), "list": call.source, "environment": env}
+        details["configuration"] = dict(call.config)
+        why = glossary.AFTER_FAILURE if self._failed and call.command == "DEL" else glossary.VERBS.get(call.command, "")
         self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
         self._plugins.append(call.plugin)
         if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):
@@ -153,12 +183,13 @@ class Account:
         before = self._before.pop(call.plugin, None)
         level = self._level(call.plugin)
         if before is not None:
-            self._write(Item(FACT, call.plugin, "not one of minirt's: what it changed is seen from outside", level))
+            self.fact("not one of minirt's: what it changed is seen from outside", call.plugin, level)
             for line in before.changes(before.take(self.netns)):
-                self._write(Item(FACT, call.plugin, line, level))
+                self.fact(line, call.plugin, level)
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)
         kind = PROBLEM if answer.problem or answer.exit != 0 else ANSWER
+        self._failed = kind == PROBLEM and call.command == "ADD" if not call.by else self._failed
         result = words.document(answer.stdout)
         text = words.said(call.command, answer.exit, result, answer.problem)
         if result is None:

@@ -45,18 +45,27 @@ class Pause:
         for look in dict.fromkeys(glossary.look(item.text, pid) for item in items):
             if look:
                 sys.stderr.write("".join(f"{line}\n" for line in broken(look, _WATCH, _FURTHER)))
+        while (answer := self._answer()) == "s":
+            self._inside(netns)
+        self._going = answer != ""
+        if answer == "q":
+            sys.stderr.write("      given up\n")
+            raise KeyboardInterrupt  # what is taken back now is told, and not asked for
+
+    def _answer(self) -> str:
+        """One of the keys, empty for Enter. The end of input, and an interrupt, give up."""
         while True:
             sys.stderr.write(f"      {_KEYS}")
             sys.stderr.flush()
-            answer = self._terminal.readline()
-            if not answer or answer.strip() == "q":
-                self._going = True  # what is taken back now is told, and not asked for
-                raise KeyboardInterrupt
-            if answer.strip() == "s":
-                self._inside(netns)
-                continue
-            self._going = answer.strip() == "c"
-            return
+            try:
+                answer = self._terminal.readline()
+            except KeyboardInterrupt:
+                answer = ""
+            if not answer:
+                sys.stderr.write("\n")
+                return "q"
+            if (key := answer.strip()) in ("", "s", "c", "q"):
+                return key
 
     def _inside(self, netns: str) -> None:
         if not (netns and os.path.exists(netns)):

@@ -70,7 +70,10 @@ def _pass_on(message: bytes, account: Account, teller: socket.socket) -> None:
     if "ask" not in told:
         account.show(items)
         return
-    account.ask(items, *told["ask"])
+    try:
+        account.ask(items, *told["ask"])
+    except KeyboardInterrupt:
+        account.fact("it has ended already: it is taken down all the same")
     teller.send(_LEAVE)
 
 

@@ -1,11 +1,11 @@
-"""`--explain` and `--step`, as a person at the terminal sees them."""
+"""`--explain`, as a person at the terminal sees it. Of `--step` and of foreign plugins: test_explain_step.py,
+test_explain_foreign.py."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,50 +123,3 @@ def test_cni_tells_before_and_behind_its_verb(minirt: Command, line: str) -> Non
     assert "$ ip link add cni-lab address" in done.stderr and "$ ip -n box addr add 10.50.0.2/24" in done.stderr
     gone = minirt("cni", "--explain", "del", "lab", box)
     assert "$ ip link del veth" in gone.stderr and gone.stdout == ""
-
-
-def test_of_a_foreign_plugin_the_account_shows_what_it_changed(
-    minirt: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CNI_PATH", "/usr/lib/cni")
-    minirt.network("lab", bridge("cni-lab", "10.50.0.0/24") | {"ipMasq": True})
-    box = minirt.machine.netns("box")
-    done = minirt("cni", "--explain", "add", "lab", box)
-    for line in (
-        "not one of minirt's",
-        "+ host: link cni-lab: up",
-        "+ host: addr cni-lab inet 10.50.0.1/24",
-        "+ container: addr eth0 inet 10.50.0.2/24",
-        "masquerade",
-    ):
-        assert line in done.stderr, done.stderr
-    gone = minirt("cni", "--explain", "del", "lab", box)
-    assert "- container: addr eth0 inet 10.50.0.2/24" in gone.stderr
-    minirt.machine.run("nft", "flush", "ruleset")
-
-
-def stepped(minirt: Command, keys: str, *words: str) -> str:
-    argv = ["script", "-qec", f"{PROGRAM} run --rm -q --step {' '.join(words)}", "/dev/null"]
-    return minirt.machine.run(*argv, input=keys, check=False).stdout
-
-
-def test_step_stops_says_where_to_look_and_offers_a_shell(minirt: Command) -> None:
-    shown = stepped(minirt, "\n\ns\nexec ip -br link > /run/seen\nc\n", "host", "echo", "started")
-    assert "watch in another terminal: ip netns; lsns -t net" in shown
-    assert shown.count("[Enter] do it") == 4
-    assert Path("/run/seen").read_text(encoding="utf-8").startswith("lo ")
-    assert "started" in shown
-
-
-def test_step_can_be_given_up_and_leaves_nothing(minirt: Command) -> None:
-    """In the middle of a plugin: it takes back itself what it has made until then."""
-    shown = stepped(minirt, "\n" * 8 + "q\n", "host", "echo", "started")
-    assert "$ ip link add minirt0" in shown and "undo: ip link add minirt0" in shown and "started" not in shown
-    assert minirt.machine.links() == {"lo"}
-    assert minirt.ok("ps", "-aq") == ""
-
-
-def test_step_needs_a_terminal_and_a_foreground(minirt: Command) -> None:
-    assert "another process" in minirt.fails(125, "run", "-d", "--step", "host", "true")
-    assert "no such" not in minirt.fails(125, "run", "--explain=long", "host", "true")
-    assert "terminal" in minirt.fails(125, "run", "--step", "host", "true", start_new_session=True)

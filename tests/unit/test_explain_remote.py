@@ -74,9 +74,26 @@ def test_with_steps_the_teller_waits_for_leave(place: str) -> None:
     assert order == ["leave", "done"]
 
 
-def test_an_asker_who_goes_in_the_middle_holds_up_nothing(place: str) -> None:
+def test_an_asker_who_gives_up_is_told_that_it_is_done_all_the_same(place: str) -> None:
+    shown: list[Item] = []
+
     def pause(_items: list[Item], _netns: str, _pid: int) -> None:
         raise KeyboardInterrupt
+
+    def teller() -> None:
+        account = remote.answer(place)
+        assert account is not None
+        account.ask(ITEMS, "", 0)
+        account.show(ITEMS[:1])
+        os.close(account.fds[0])
+
+    assert asked(place, Account(shown.append, pause), teller, lambda: True)
+    assert "all the same" in shown[0].text and shown[1:] == ITEMS[:1]
+
+
+def test_an_asker_who_goes_in_the_middle_holds_up_nothing(place: str) -> None:
+    def pause(_items: list[Item], _netns: str, _pid: int) -> None:
+        raise RuntimeError
 
     done = threading.Event()
 
@@ -88,7 +105,7 @@ def test_an_asker_who_goes_in_the_middle_holds_up_nothing(place: str) -> None:
         os.close(account.fds[0])
         done.set()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError):
         asked(place, Account(lambda _item: None, pause), teller, lambda: True)
     assert done.wait(5)
 

@@ -14,7 +14,8 @@ from cni_plugins.spec.steps import commands
 from minirt.cni.words import document, said
 from minirt.explain import glossary
 from minirt.explain.account import COMMAND, FACT, Account, Item
-from minirt.explain.text import WIDTH, Text, broken, with_variable, wrapped
+from minirt.explain.text import Text, broken, with_variable, wrapped
+from minirt.terminal import WIDTH
 
 ID = "4f2a" * 16
 
@@ -41,8 +42,31 @@ WORDS = st.lists(st.text("abc/=:-", min_size=1, max_size=60), min_size=1, max_si
 def test_a_broken_command_is_the_same_command(words: list[str]) -> None:
     command = shlex.join(words)
     text = "\n".join(broken(command, "$ ", "    ")).removeprefix("$ ")
-    assert shlex.split(text.replace("\\\n", " ")) == words
+    assert shlex.split(text.replace("\\\n", "")) == words
     assert all(len(line) <= WIDTH or len(line.split()) <= 3 for line in text.splitlines())
+
+
+def test_a_list_in_a_word_is_broken_at_its_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = f"setpriv --bounding-set={','.join(f'+number_{each}' for each in range(30))} --no-new-privs"
+    text = "\n".join(broken(command, "", "    "))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    monkeypatch.setenv("setpriv", "")
+    words = subprocess.run(
+        ["sh", "-c", f"set -- {text}; printf '%s\\n' \"$@\""], capture_output=True, text=True, check=True
+    )
+    assert words.stdout.split("\n")[:-1] == shlex.split(command)
+
+
+def test_a_long_text_for_nft_is_broken_so_that_nft_reads_the_same() -> None:
+    """nft joins lines that end in a backslash, as a shell does; names in its double quotes stay whole."""
+    sets = "table inet box {\n\tset a { type ipv6_addr . ipv6_addr; flags interval; }\n}\n"
+    element = 'fd6d:696e:6972:7400::/64 . fd6d:696e:6972:7400::/64 comment "the first of all, cni minirt eth0"'
+    command = f"nft 'add element inet box a {{ {element} }}'"
+    text = "\n".join(broken(command, "  $ ", "    ")).removeprefix("  $ ")
+    assert max(map(len, text.splitlines())) <= WIDTH
+    script = f"printf '%s' '{sets}' | nft -f - && {text} && nft list ruleset"
+    argv = ["unshare", "-rn", "sh", "-ec", script]
+    assert element in " ".join(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
 
 
 @given(words=WORDS)
@@ -76,8 +100,8 @@ def test_a_reason_is_given_once_and_in_full_each_time() -> None:
 
 def test_a_text_of_many_lines_is_whole_only_in_full() -> None:
     item = Item(COMMAND, "bridge", "nft 'one\ntwo\nthree'", 1)
-    assert "… 2 more lines, which --explain=full shows" in told(item)
-    assert "nft 'one\ntwo\nthree'" in told(item, form="full")
+    assert "$ nft 'one …'   2 more lines: --explain=full" in told(item)
+    assert "$ nft 'one\n        two\n        three'\n" in told(item, form="full")
 
 
 def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
@@ -93,7 +117,15 @@ def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
         ("ip -n box link set lo up", "the loopback, which is down in a new namespace"),
         ("nsenter --net=/proc/1/ns/net ip -6 route add default via fe80::1", "where all packets go"),
         ("ip netns exec box sysctl -w net/ipv6/conf/eth0/disable_ipv6=0", "IPv6 on this interface"),
-        ("nsenter --net=/run/netns/box", "into the network namespace that the plugins work on"),
+        ("nsenter --net=/run/netns/box", "into its network namespace"),
+        ("ip addr add 10.1.0.1/32 dev veth1", "an address alone"),
+        ("ip link del veth1", "a veth takes"),
+        ("ip link del bwp1", "the link goes"),
+        ("sysctl -w net/ipv4/ip_forward=1", "the host passes packets on"),
+        ("sysctl -w net/ipv4/conf/eth0/forwarding=0", "what comes in by this interface is not passed on"),
+        ("nft 'delete element inet cni_portmap any4 { tcp . 80 }'", "published no more"),
+        ("mount -o rbind,nodev --make-rprivate /srv/root /run/minirt/stage/root", "the image"),
+        ("mount -o rbind,nodev --make-rprivate /srv/x /run/minirt/stage/root/x", "a path of the host"),
         ("frobnicate", ""),
     ],
 )
@@ -110,6 +142,7 @@ def test_a_command_is_explained_wherever_it_works(command: str, reason: str) -> 
         ("ip rule add from 10.1.0.2 table 100", "ip rule; ip -6 rule"),
         ("ip link add cni0 type bridge", "ip -d link show dev cni0"),
         ("ip link add eth0 link eth1 type vlan id 7", "ip -d link show dev eth0"),
+        ("ip link add eth0 link eth1 netns box type macvlan", "ip -n box -d link show dev eth0"),
         ("ip link set veth1 type bridge_slave hairpin on", "bridge -d link show dev veth1"),
         ("ip tuntap add dev tap0 mode tap", "ip -d link show dev tap0"),
         ("bridge vlan add dev veth1 vid 7 pvid untagged", "bridge vlan show dev veth1"),
@@ -124,13 +157,13 @@ def test_a_command_is_explained_wherever_it_works(command: str, reason: str) -> 
         ("conntrack -D -p udp --orig-port-dst 53", "conntrack -L"),
         ("mkdir -p /sys/fs/cgroup/pids/minirt/x", "ls /sys/fs/cgroup/pids/minirt/x"),
         ("echo 0 > /sys/fs/cgroup/pids/minirt/x/tasks", "cat /sys/fs/cgroup/pids/minirt/x/tasks"),
-        ("nsenter --target 7 --mount --net", "lsns"),
-        ("mount -t proc --mkdir proc /x", "findmnt"),
+        ("nsenter --target 7 --mount --net", "lsns --task 9"),
+        ("mount -t proc --mkdir proc /x", "findmnt --task 9"),
         ("frobnicate", ""),
     ],
 )
 def test_where_to_look_is_where_the_command_works(command: str, look: str) -> None:
-    assert glossary.look(command) == look
+    assert glossary.look(command, 9) == look
 
 
 def test_an_answer_in_a_line() -> None:

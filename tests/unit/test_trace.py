@@ -242,17 +242,10 @@ def test_the_full_tree_has_all_that_went_over_the_wire(trace: Trace) -> None:
     assert "2 host-local" in one and "portmap" not in one
 
 
-def test_colours_are_for_terminals_whose_owner_has_not_said_no(trace: Trace) -> None:
+def test_colours_change_nothing_else(trace: Trace) -> None:
     coloured, plain = tree.Tree(colours=True).draw(trace), tree.Tree().draw(trace)
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
-
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    assert tree.wants_colours(Terminal(), {})  # type: ignore[arg-type]
-    assert not tree.wants_colours(Terminal(), {"NO_COLOR": "1"})  # type: ignore[arg-type]
 
 
 def test_the_lines_of_json_are_a_call_each_and_whole(trace: Trace) -> None:
