@@ -24,7 +24,8 @@ from xml.sax.saxutils import escape
 
 from cni_plugins.spec.jsontext import dumps
 from minirt.trace.mermaid import participants
-from minirt.trace.reading import Call, Run, Step, Trace, shortened, visible
+from minirt.trace.reading import Call, Run, Step, Trace, shortened
+from minirt.visible import visible
 
 RUNTIME = "minirt"
 FONT, SMALL, NAME, HEADING = 15, 13, 17, 24

@@ -17,7 +17,8 @@ from textwrap import wrap
 from typing import Any, TextIO
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.trace.reading import Call, Run, Trace, shortened, visible
+from minirt.trace.reading import Call, Run, Trace, shortened
+from minirt.visible import visible
 
 WIDTH = 100
 _STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2", "plain": ""}
