@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,41 @@ def test_a_namespace_that_is_no_container_of_minirts_is_drawn_as_well(minirt: Co
     text = minirt.ok("network", "graph", "minirt")
     assert "eth0 in cnitool-" in text and "10.143.0.2/20" in text
     minirt.ok("cni", "del", "minirt", path)
+
+
+PUBLISHING = """table inet t {
+    set ports { type inet_service; elements = { 70 comment "one", 71 } }
+    map m { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+        elements = { 192.0.2.1 . udp . 72 comment "two" : 10.143.0.2 . 53 } }
+    chain pre { type nat hook prerouting priority dstnat
+        tcp dport 80 dnat ip to 10.143.0.2:8000 comment "web"
+        tcp dport { 81, 82 } counter dnat ip to 10.143.0.2:80
+        tcp dport @ports dnat ip to 10.143.0.2:80
+        dnat ip addr . port to tcp dport map { 83 : 10.143.0.2 . 80, 84 : 10.9.9.9 . 80 }
+        tcp dport 85-89 dnat ip to tcp dport map { 86 : 10.143.0.2, 99 : 10.143.0.2 }
+        dnat ip addr . port to ip daddr . meta l4proto . th dport map @m
+        ip daddr { 192.0.2.1, 192.0.2.9 } udp dport 53 dnat ip to 10.143.0.2
+        meta l4proto { tcp, udp } th dport 54 dnat ip to 10.143.0.2:53
+        tcp dport 8000-8010 dnat ip to 10.143.0.2 comment "dnat to 10.143.0.3:1"
+        tcp dport 90 dnat ip6 to [fd6d:696e:6972:7400::2]:80 comment "six"
+        tcp dport 91 redirect to :80
+    }
+}
+"""
+MULTIPORT = "-t nat -A PREROUTING -p tcp -m multiport --dports 92,94:95 -j DNAT --to-destination 10.143.0.2:80"
+PUBLISHED = """80/tcp 8000, 81/tcp 80, 82/tcp 80, 70/tcp 80, 71/tcp 80, 83/tcp 80, 86/tcp 86, 192.0.2.1:72/udp 53,
+192.0.2.1:53/udp 53, 192.0.2.9:53/udp 53, 54/tcp 53, 54/udp 53, 8000-8010/tcp 8000-8010, 92/tcp 80, 94-95/tcp 80"""
+
+
+def test_every_rule_that_publishes_a_port_is_drawn(minirt: Command) -> None:
+    """Of nft and of iptables, with comments, sets, ranges and maps."""
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    minirt.machine.run("nft", "-f", "-", input=PUBLISHING)
+    minirt.machine.run("iptables-nft", *MULTIPORT.split())
+    minirt.machine.leaves("nft *")
+    told = re.findall("published: (.*)", minirt.ok("network", "graph"))
+    wanted = [item.split() for item in PUBLISHED.split(",")]
+    assert sorted(told) == sorted(
+        ["90/tcp → web [fd6d:696e:6972:7400::2]:80"] + [f"{outer} → web 10.143.0.2:{inner}" for outer, inner in wanted]
+    )
+    minirt.ok("rm", "-f", "web")

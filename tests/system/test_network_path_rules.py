@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from collections.abc import Iterator
+
 import pytest
-from support.command import Command
+from support.command import Command, eventually
 from support.machine import Machine
 from support.world import add_world
 
@@ -110,3 +114,115 @@ def test_an_address_of_many_is_told_as_that_and_a_guest_walks_as_its_host(minirt
     assert "leaves the host by uplink" in path(minirt, "guest", WORLD)
     assert "delivered: to the host" not in path(minirt, "host", "guest")
     minirt.ok("rm", "-f", "guest", "web")
+
+
+# --- translations ---
+
+# Says to whoever connects, whom it takes him for, and where it was reached.
+ECHO = """
+import socket, sys, threading
+def serve(listener):
+    while True:
+        c, peer = listener.accept()
+        c.sendall(" ".join(map(str, (peer[0], *c.getsockname()[:2]))).encode())
+        c.close()
+for port in sys.argv[1:]:
+    threading.Thread(target=serve, args=(socket.create_server(("", int(port))),)).start()
+"""
+ASK = "import socket, sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).recv(99).decode())"
+PACKET = re.compile(r"(?:^|now +)tcp (\S+) → (\S+):(\d+)$", re.MULTILINE)
+FAR = "203.0.113.5"  # nobody's: only a translation makes a way there end
+
+
+@pytest.fixture
+def servers(machine: Machine) -> Iterator[None]:
+    """At each end of the uplink one, at ports 80, 83 and 8080."""
+    machine.run("ip", "route", "add", "default", "via", WORLD)
+    machine.run("ip", "addr", "add", "192.0.2.7/24", "dev", "uplink")
+    command = ("python3", "-c", ECHO, "80", "83", "8080")
+    started = [subprocess.Popen(command), subprocess.Popen(("ip", "netns", "exec", "world", *command))]
+    yield
+    for server in started:
+        server.kill()
+        server.wait()
+
+
+TRANSLATIONS = [
+    (['pre tcp dport { 81, 82 } dnat to 192.0.2.2:80 comment "web"'], f"{FAR}:82"),
+    (["pre dnat to tcp dport map { 83 : 192.0.2.2 }"], f"{FAR}:83"),
+    (["pre dnat ip addr . port to tcp dport map { 84 : 192.0.2.2 . 80 }"], f"{FAR}:84"),
+    (['pre tcp dport 85 redirect to :8080 comment "own"'], f"{FAR}:85"),
+    (["pre tcp dport 85-90 counter redirect to :80"], f"{FAR}:86"),
+    (['pre tcp dport 86 dnat to :80 comment "a port alone"'], "192.0.2.2:86"),
+    (["pre tcp dport 87 dnat to 192.0.2.2 : tcp dport map { 87 : 8080 }"], f"{FAR}:87"),
+    (["pre tcp dport vmap { 88 : jump other }", "other meta l4proto tcp dnat to 192.0.2.2:80"], f"{FAR}:88"),
+    (
+        ['pre meta mark set 5 comment "meta mark set 0x7"', "pre tcp dport 89 mark 5 dnat to 192.0.2.2:80"],
+        f"{FAR}:89",
+    ),
+    (
+        ["pre meta mark set meta mark | 0x20", "pre tcp dport 90 mark & 0x20 == 0x20 dnat to 192.0.2.2:80"],
+        f"{FAR}:90",
+    ),
+    (['post ip saddr 10.143.0.0/20 snat to 192.0.2.7 comment "y"'], "192.0.2.2:80"),
+    (["post snat to ip saddr map { 10.143.0.0/20 : 192.0.2.7 }"], "192.0.2.2:80"),
+    (['post ip saddr 10.143.0.0/20 masquerade comment "snat to 192.0.2.7"'], "192.0.2.2:80"),
+]
+CHAINS = {
+    "pre": "type nat hook prerouting priority -100;",
+    "post": "type nat hook postrouting priority 90;",
+}
+
+
+@pytest.mark.usefixtures("world", "servers")
+def test_translations_are_foretold_as_a_server_finds_them(minirt: Command) -> None:
+    """With comments, sets and maps, which are all beside the point."""
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    for rules, destination in TRANSLATIONS:
+        script = "add table ip t; add chain ip t other;"
+        script += "".join(f"add chain ip t {name} {{ {base} }};" for name, base in CHAINS.items())
+        minirt.machine.run("nft", script + "".join(f"add rule ip t {rule};" for rule in rules))
+        told = minirt.ok("network", "path", "web", destination)
+        assert list(PACKET.findall(told)[-1]) == asked(minirt, destination), f"{rules}\n{told}"
+        minirt.machine.run("nft", "delete", "table", "ip", "t")
+    minirt.ok("rm", "-f", "web")
+
+
+def asked(minirt: Command, destination: str) -> list[str]:
+    """What a server says of whoever asks from within web."""
+    inside = ("ip", "netns", "exec", minirt.inspect("web")["Id"])
+    command = (*inside, "python3", "-c", ASK, *destination.split(":"))
+    words: list[str] = eventually(lambda: minirt.machine.run(*command, check=False).stdout.split())
+    return words
+
+
+@pytest.mark.usefixtures("world", "servers")
+def test_translations_that_iptables_wrote_are_foretold_as_well(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    for words, destination in (
+        ("-p tcp -m multiport --dports 81,90:95 -m comment --comment x -j DNAT --to-destination 192.0.2.2:80", "92"),
+        ("-p tcp --dport 82 -m comment --comment redirect -j REDIRECT --to-ports 8080", "82"),
+        ("-p tcp --dport 83 -j DNAT --to-destination 192.0.2.2", "83"),
+    ):
+        minirt.machine.run("iptables-nft", "-t", "nat", "-A", "PREROUTING", *words.split())
+        told = minirt.ok("network", "path", "web", f"{FAR}:{destination}")
+        assert list(PACKET.findall(told)[-1]) == asked(minirt, f"{FAR}:{destination}"), f"{words}\n{told}"
+    minirt.ok("rm", "-f", "web")
+
+
+@pytest.mark.usefixtures("world")
+def test_what_nobody_can_foretell_of_a_translation_is_told_as_that(minirt: Command) -> None:
+    minirt.machine.run("ip", "route", "add", "default", "via", WORLD)
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    for rules in (
+        ["pre tcp dport 81 dnat to 192.0.2.2-192.0.2.9"],
+        ["pre dnat to numgen inc mod 2 map { 0 : 192.0.2.2, 1 : 192.0.2.3 }"],
+        ["pre meta mark set ct mark", "pre meta mark 7 drop"],
+        ["pre numgen inc mod 2 vmap { 0 : jump other, 1 : accept }", "other drop"],
+    ):
+        script = f"add table ip t; add chain ip t other; add chain ip t pre {{ {CHAINS['pre']} }};"
+        minirt.machine.run("nft", script + "".join(f"add rule ip t {rule};" for rule in rules))
+        told = path(minirt, "web", f"{FAR}:81")
+        assert "perhaps: ip t pre" in told and "(unless a rule marked 'perhaps' decides otherwise)" in told, told
+        minirt.machine.run("nft", "delete", "table", "ip", "t")
+    minirt.ok("rm", "-f", "web")

@@ -17,8 +17,10 @@ from minirt.picture.kernel import Link, Route, Space
 from minirt.picture.model import (
     ELSEWHERE,
     LENT,
+    MISSING,
     NOWHERE,
     PARENT,
+    THERE,
     VETH,
     Container,
     Interface,
@@ -35,9 +37,9 @@ ADDRESSES = st.lists(
     st.sampled_from(["10.1.0.2/24", "192.168.100.200/24", LONG6, "fd00::2/64"]), max_size=4, unique=True
 )
 HOWS = st.sampled_from([VETH, "bridged", "bridged", PARENT, LENT, NOWHERE, ELSEWHERE])
-UPLINK = Link(2, "eth0", "", "02:00:00:00:00:01", 1500, True, addresses=("192.0.2.1/24",))
+UPLINK = Link(2, "eth0", "", "02:00:00:00:00:01", True, addresses=("192.0.2.1/24",))
 BRIDGES = tuple(
-    Link(index, f"br-{index}", "bridge", "02:00:00:00:00:02", 1500, index == 3, addresses=(f"10.{index}.0.1/24",))
+    Link(index, f"br-{index}", "bridge", "02:00:00:00:00:02", index == 3, addresses=(f"10.{index}.0.1/24",))
     for index in (3, 4)
 )
 
@@ -57,17 +59,18 @@ def pictures(draw: st.DrawFn) -> Picture:
                 f"eth{position}",
                 "veth",
                 "02:00:00:00:00:03",
-                1500,
                 True,
                 addresses=tuple(draw(ADDRESSES)),
             )
             end = UPLINK if how == PARENT else None
             if how in (VETH, "bridged"):
                 below = bridge.index if bridge else 0
-                end = Link(len(host) + 10, f"veth{len(host):08x}", "veth", "02:00:00:00:00:04", 1500, True, below=below)
+                end = Link(len(host) + 10, f"veth{len(host):08x}", "veth", "02:00:00:00:00:04", True, below=below)
                 host.append(end)
             interfaces.append(Interface(draw(NAMES), inner, Wire(VETH if bridge else how, end, bridge)))
-        ports = [Port("tcp", "", 8080, "10.1.0.2", 80, draw(st.sampled_from(["", "a rule"])))] * draw(st.integers(0, 1))
+        ports = [Port("tcp", "", 8080, "10.1.0.2", 80, draw(st.sampled_from([THERE, MISSING])))] * draw(
+            st.integers(0, 1)
+        )
         space = Space("/run/netns/x", number, (), (Route("default", "10.1.0.1", "eth0"),))
         identity = f"{number:064x}"
         name = draw(NAMES)
@@ -90,10 +93,10 @@ def test_no_label_of_an_svg_overlaps_another_or_leaves_its_card(picture: Picture
 
 
 def test_a_dozen_containers_fit_a_slide_and_no_wire_runs_through_one() -> None:
-    ends = [Link(20 + n, f"veth{n:08x}", "veth", "02:00:00:00:00:04", 1500, True, below=3) for n in range(12)]
+    ends = [Link(20 + n, f"veth{n:08x}", "veth", "02:00:00:00:00:04", True, below=3) for n in range(12)]
     containers = []
     for number, end in enumerate(ends):
-        inner = Link(2, "eth0", "veth", "02:00:00:00:00:03", 1500, True, addresses=("10.3.0.2/24", "fd00::2/64"))
+        inner = Link(2, "eth0", "veth", "02:00:00:00:00:03", True, addresses=("10.3.0.2/24", "fd00::2/64"))
         space = Space("x", number, (inner,), (Route("default", "10.3.0.1", "eth0"),))
         wired = (Interface("lab", inner, Wire(VETH, end, BRIDGES[0])),)
         containers.append(Container(f"{number:064x}", f"web-{number}", "x", space, wired, (), (), ("guest",)))
@@ -154,7 +157,7 @@ def test_what_is_written_can_be_read_on_what_it_is_written_on(colours: dict[str,
 
 
 def test_links_with_names_alike_are_cards_of_their_own() -> None:
-    bridges = tuple(Link(index, name, "bridge", "", 1500, True) for index, name in enumerate(("a-b", "a.b", "a_b"), 3))
+    bridges = tuple(Link(index, name, "bridge", "", True) for index, name in enumerate(("a-b", "a.b", "a_b"), 3))
     drawn = scheme.of(Picture("lab", Space("", 1, bridges, ()), (), bridges))
     nodes, _edges = drawings.mermaid(scheme.mermaid(drawn))
     assert len([key for key in nodes if key.startswith("bridge_")]) == 3
