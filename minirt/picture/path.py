@@ -80,6 +80,7 @@ class Walker:
         self._picture = picture
         self._rules = rules
         self._host_name = f"host {picture.name}"
+        self._inside: dict[str, Ruleset] = {}
 
     # --- where it begins ---------------------------------------------------------------------------------------------
 
@@ -338,10 +339,12 @@ class Walker:
             way = eye.way(packet.destination)
         return way.source if way else packet.source
 
-    @staticmethod
-    def _rules_in(container: Container) -> Ruleset:
-        with Inside(container.path):
-            return ruleset.read()
+    def _rules_in(self, container: Container) -> Ruleset:
+        """A container's own rules, read once."""
+        if container.path not in self._inside:
+            with Inside(container.path):
+                self._inside[container.path] = ruleset.read()
+        return self._inside[container.path]
 
     # --- who has what ------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,11 @@ class Rule:
         return -1
 
     @property
+    def deed(self) -> tuple[dict[str, Any], ...]:
+        """What it does, whatever it has counted."""
+        return tuple(part for part in self.parts if "counter" not in part)
+
+    @property
     def place(self) -> str:
         return f"{self.family} {self.table} {self.chain}"
 
