@@ -21,6 +21,7 @@ OURS = "/proc/thread-self/ns/net"
 _MAIN, _UNICAST, _LINK_SCOPE, _LOOPBACK = 254, 1, 253, 772
 _TYPES = {1: "unicast", 2: "local", 3: "broadcast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _FAMILY = {4: 2, 6: 10}
+_LOOKUP_TABLE = 0x1000  # linux/rtnetlink.h, RTM_F_LOOKUP_TABLE: say the table that it was found in, and not just main
 _FORBIDDEN = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable", errno.EACCES: "prohibit"}
 _REFUSED = _FORBIDDEN | {errno.EINVAL: "martian", errno.EXDEV: "reverse path"}
 
@@ -139,7 +140,7 @@ class Eye:
     def way(self, to: str, source: str = "", arriving: int = 0) -> Way | None:
         """The way to the address `to`; None when there is none. `source` and `arriving` (the index of the link) tell of
         a packet that is passed on."""
-        asked: dict[str, Any] = {"dst": to, "family": _FAMILY[6 if ":" in to else 4]}
+        asked: dict[str, Any] = {"dst": to, "family": _FAMILY[6 if ":" in to else 4], "flags": _LOOKUP_TABLE}
         if source:
             asked["src"] = source
         if arriving:

@@ -121,7 +121,7 @@ class Walker:
         """Whoever sends it: a route, the rules for what it sends, and the route anew where those changed the packet.
         The walk, and unless it ends there the way to go on by, and the packet."""
         way = eye.way(to)
-        walk = Walk(Packet(way.source if way else "?", to, protocol, port, leaving=way.link if way else ""))
+        walk = Walk(Packet((way and way.source) or "?", to, protocol, port, leaving=way.link if way else ""))
         hop = self._come(walk, start.place, start.space)
         if way is None or way.kind not in _LEADS:
             walk.stop(LOST, _nowhere(start.who, way, to))

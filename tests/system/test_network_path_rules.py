@@ -116,6 +116,41 @@ def test_an_address_of_many_is_told_as_that_and_a_guest_walks_as_its_host(minirt
     minirt.ok("rm", "-f", "guest", "web")
 
 
+# Routes and rules of routing that forbid the way from web to 198.51.100.0/24, and in what words that is told.
+FORBIDDEN = [
+    ("route add blackhole 198.51.100.0/24", "has a route or rule for 198.51.100.7 that is a blackhole"),
+    ("route add unreachable 198.51.100.0/24", "has a route or rule for 198.51.100.7 that is unreachable"),
+    ("route add prohibit 198.51.100.0/24", "has a route or rule for 198.51.100.7 that is prohibited"),
+    ("rule add from 10.143.0.2 prohibit", "has a route or rule for 198.51.100.7 that is prohibited"),
+    ("rule add from 10.143.0.2 blackhole", "or a rule makes a blackhole of it"),
+    ("rule add from 10.143.0.2 unreachable", "no route to 198.51.100.7 for what comes from 10.143.0.2"),
+]
+
+
+@pytest.mark.usefixtures("world")
+def test_routes_that_lead_nowhere_and_rules_of_routing_are_told(minirt: Command) -> None:
+    machine = minirt.machine
+    machine.run("ip", "route", "add", "default", "via", WORLD)
+    machine.run("ip", "-n", "world", "addr", "add", "198.51.100.7/32", "dev", "eth0")
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    ping = ("ip", "netns", "exec", minirt.inspect("web")["Id"], "ping", "-c1", "-W1", "-q", "198.51.100.7")
+    assert machine.run(*ping, check=False).returncode == 0
+    for words, said in FORBIDDEN:
+        machine.run("ip", *words.split())
+        told = path(minirt, "web", "198.51.100.7")
+        assert machine.run(*ping, check=False).returncode == 1
+        assert "lost: the host" in told and said in told, told
+        machine.run("ip", *words.replace(" add ", " del ").split())
+    machine.run("ip", "route", "add", "blackhole", "198.51.100.0/24")
+    assert "icmp ? → 198.51.100.7" in path(minirt, "host", "198.51.100.7")
+    machine.run("ip", "rule", "add", "from", "10.143.0.2", "table", "77")
+    machine.run("ip", "route", "add", "table", "77", "default", "via", WORLD)
+    assert machine.run(*ping, check=False).returncode == 0
+    assert f"route 198.51.100.7 via {WORLD} dev uplink table 77" in path(minirt, "web", "198.51.100.7")
+    machine.run("ip", "rule", "del", "from", "10.143.0.2", "table", "77")
+    minirt.ok("rm", "-f", "web")
+
+
 # --- translations ---
 
 # Says to whoever connects, whom it takes him for, and where it was reached.
