@@ -84,7 +84,7 @@ class Look:
     def __init__(
         self, packet: Packet, sets: dict[tuple[str, str, str], dict[str, Any]], family: str, table: str
     ) -> None:
-        self._packet = packet
+        self.packet = packet
         self._sets = sets
         self._table = family, table
         self.element = ""
@@ -166,7 +166,7 @@ class Look:
 
     def _value(self, left: Any) -> Any:
         """What the packet has where `left` looks; None when such a packet has none."""
-        packet = self._packet
+        packet = self.packet
         match left:
             case {"payload": {"protocol": ("ip" | "ip6") as protocol}} if (protocol == "ip6") != packet.six:
                 return None

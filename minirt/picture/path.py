@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_interface
 
 from minirt import files
 from minirt.namespaces import Inside
@@ -315,7 +316,7 @@ class Walker:
         after = passage.packet
         hit = next((hit for hit in passage.hits if hit.certain and hit.verdict in translation.KINDS), None)
         if hit and hit.verdict in (translation.MASQUERADE, translation.SNAT):
-            after = replace(after, source=hit.address or self._own_address(after))
+            after = replace(after, source=hit.address or self._own_address(hop, after))
             hop.say("now", str(after))
         elif hit and hit.verdict == translation.REDIRECT:
             to = self._itself(hook, hop, after)
@@ -334,10 +335,18 @@ class Walker:
             return "::1" if six else "127.0.0.1"
         return own[0] if own else packet.destination
 
-    def _own_address(self, packet: Packet) -> str:
-        with Eye() as eye:
+    def _own_address(self, hop: Hop, packet: Packet) -> str:
+        """What a masquerade takes: an address of the link that the packet leaves by, whatever source its route names.
+        Of IPv4 the first that is in one subnet with the next hop (inet_select_addr() in the kernel)."""
+        with Eye(hop.space) as eye:
             way = eye.way(packet.destination)
-        return way.source if way else packet.source
+        inside = next((item.space for item in self._picture.containers if item.path == hop.space), None)
+        link = (inside or self._picture.host).named(packet.leaving)
+        own = [ip_interface(address) for address in link.addresses if (":" in address) == packet.six] if link else []
+        if way is None or not own or (packet.six and any(str(item.ip) == way.source for item in own)):
+            return way.source if way and way.source else packet.source
+        next_hop = ip_address(way.gateway or packet.destination)
+        return str(next((item for item in own if next_hop in item.network), own[0]).ip)
 
     def _rules_in(self, container: Container) -> Ruleset:
         """A container's own rules, read once."""

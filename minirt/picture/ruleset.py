@@ -116,7 +116,7 @@ class Ruleset:
             elif kind == "rule":
                 key = body["family"], body["table"], body["chain"]
                 text = lines.get((body["family"], body["table"], body["handle"]), "")
-                parts = tuple(part for part in body["expr"] if isinstance(part, dict))
+                parts = tuple(_filled(part) for part in body["expr"] if isinstance(part, dict))
                 rule = Rule(*key, body["handle"], parts, text, translation.read(parts, text))
                 self.rules.setdefault(key, []).append(rule)
         self.chains.sort(key=lambda chain: chain.priority)
@@ -229,6 +229,11 @@ def _marked(name: str, body: Any, text: str, look: matching.Look) -> Any:
         number = int(found[2], 16)
         return look.given({_SIGNS[found[1]]: [{"meta": {"key": "mark"}}, number]} if found[1] else number)
     return None
+
+
+def _filled(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a rule, with an empty body where nft has nothing to say of it: {"masquerade": null}."""
+    return {name: {} if body is None else body for name, body in part.items()}
 
 
 def _chain(body: dict[str, Any], devices: tuple[str, ...]) -> Chain:

@@ -24,16 +24,20 @@ _TARGET = re.compile(r"(?:masquerade|snat|dnat|redirect)(?: to (\S+))?(?: (?:ful
 @dataclass(frozen=True)
 class Translation:
     """`address` and `port` are as nft has them: a value, a range, or a map that chooses by the packet; None where the
-    rule leaves them to the kernel, or as they are."""
+    rule leaves them to the kernel, or as they are. `family`: ip or ip6, where it is for that alone."""
 
     kind: str
     address: Any = None
     port: Any = None
+    family: str = ""
 
     def of(self, look: Look) -> tuple[str, int] | object | None:
         """Address and port for the packet that is looked at, empty and 0 where none is said; None when a map has none
         for it, and the rule does not match; UNKNOWN when that cannot be told."""
-        address, port = (look.given(item) if item is not None else "" for item in (self.address, self.port))
+        if self.family and (self.family == "ip6") != look.packet.six:
+            return None
+        target = None if self.kind in (MASQUERADE, SNAT) else self.port  # a source's port is nobody's way
+        address, port = (look.given(item) if item is not None else "" for item in (self.address, target))
         if address is None or port is None:
             return None
         if isinstance(address, dict) and "concat" in address:
@@ -54,7 +58,7 @@ def read(parts: Sequence[dict[str, Any]], text: str) -> Translation | None:
     return None
 
 
-_WORDS = (("address", "addr"), ("port", "port"))
+_WORDS = (("address", "addr"), ("port", "port"), ("family", "family"))
 
 
 def _written(text: str) -> tuple[Any, Any]:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import pytest
 from support.command import Command, eventually
 from support.machine import Machine
-from support.world import add_world
+from support.world import WORLD, WORLD6, add_world
 
 SLEEP = ("host", "sleep", "600")
-WORLD, PORT = "192.0.2.2", "8099"
 FORWARD = "type filter hook forward priority 0;"
 
 
@@ -200,6 +199,8 @@ TRANSLATIONS = [
         f"{FAR}:90",
     ),
     (['post ip saddr 10.143.0.0/20 snat to 192.0.2.7 comment "y"'], "192.0.2.2:80"),
+    (["post ip saddr 10.143.0.0/20 ip protocol tcp snat to 192.0.2.7:2000-3000"], "192.0.2.2:80"),
+    (["post ip saddr 10.143.0.0/20 ip protocol tcp masquerade to :2000-3000 random"], "192.0.2.2:80"),
     (["post snat to ip saddr map { 10.143.0.0/20 : 192.0.2.7 }"], "192.0.2.2:80"),
     (['post ip saddr 10.143.0.0/20 masquerade comment "snat to 192.0.2.7"'], "192.0.2.2:80"),
 ]
@@ -223,6 +224,20 @@ def test_translations_are_foretold_as_a_server_finds_them(minirt: Command) -> No
     minirt.ok("rm", "-f", "web")
 
 
+@pytest.mark.usefixtures("world", "servers")
+def test_a_masquerade_takes_an_address_of_the_link_where_it_stands(minirt: Command) -> None:
+    """Not the source that the route names, and in a container one of its own."""
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    minirt.machine.run("ip", "route", "add", f"{WORLD}/32", "dev", "uplink", "src", "192.0.2.7")
+    told = minirt.ok("network", "path", "web", f"{WORLD}:80")
+    assert list(PACKET.findall(told)[-1]) == asked(minirt, f"{WORLD}:80") == ["192.0.2.1", WORLD, "80"]
+    own = "table ip t { chain c { type nat hook postrouting priority 0; masquerade; }; }"
+    minirt.machine.run("ip", "netns", "exec", minirt.inspect("web")["Id"], "nft", own)
+    told = minirt.ok("network", "path", "web", f"{WORLD}:80")
+    assert [source for source, _to, _port in PACKET.findall(told)] == ["10.143.0.2", "10.143.0.2", "192.0.2.1"]
+    minirt.ok("rm", "-f", "web")
+
+
 def asked(minirt: Command, destination: str) -> list[str]:
     """What a server says of whoever asks from within web."""
     inside = ("ip", "netns", "exec", minirt.inspect("web")["Id"])
@@ -242,6 +257,18 @@ def test_translations_that_iptables_wrote_are_foretold_as_well(minirt: Command) 
         minirt.machine.run("iptables-nft", "-t", "nat", "-A", "PREROUTING", *words.split())
         told = minirt.ok("network", "path", "web", f"{FAR}:{destination}")
         assert list(PACKET.findall(told)[-1]) == asked(minirt, f"{FAR}:{destination}"), f"{words}\n{told}"
+    minirt.ok("rm", "-f", "web")
+
+
+@pytest.mark.usefixtures("world")
+def test_a_translation_of_one_family_is_none_of_the_others(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    for chain in ("pre", "post"):
+        minirt.machine.run("nft", f"add table inet t; add chain inet t {chain} {{ {CHAINS[chain]} }};")
+    minirt.machine.run("nft", "add rule inet t pre tcp dport 80 dnat ip to 192.0.2.7:8080")
+    minirt.machine.run("nft", "add rule inet t post tcp dport 80 snat ip to 192.0.2.7")
+    told = minirt.ok("network", "path", "web", f"[{WORLD6}]:80")
+    assert "leaves the host by uplink" in told and "192.0.2.7" not in told, told
     minirt.ok("rm", "-f", "web")
 
 
