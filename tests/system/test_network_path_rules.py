@@ -152,7 +152,7 @@ def test_routes_that_lead_nowhere_and_rules_of_routing_are_told(minirt: Command)
 
 # --- translations ---
 
-# Says to whoever connects, whom it takes him for, and where it was reached.
+# Says to whoever connects whom it takes them for, and where it was reached.
 ECHO = """
 import socket, sys, threading
 def serve(listener):
