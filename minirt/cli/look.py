@@ -125,7 +125,7 @@ def inspect(values: dict[str, Any]) -> int:
 
 def _namespaces(references: tuple[str, ...]) -> int:
     """`inspect --namespaces`: for people, so a table and no JSON."""
-    from minirt.picture import spaces
+    from minirt import spaces
 
     shelf = engine.look()
     everybody = shelf.all()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.trace.reading import Answer, visible
+from minirt.trace.reading import Answer
+from minirt.visible import visible
 
 _ABSENT = object()
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")

@@ -18,9 +18,9 @@ from cni_plugins.spec import steps
 from cni_plugins.spec.jsontext import JsonError, loads
 from minirt.cni import words
 from minirt.errors import ConfigError, NotFound, UsageError, because
+from minirt.visible import visible
 
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a container's, as minirt, docker and podman make them
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,6 @@ class Trace:
     def root_of(self, wanted: Call) -> Call:
         """The runtime's own call that led to it."""
         return next(root for root in self.roots if wanted in root.calls)
-
-
-def visible(text: str) -> str:
-    """`text` with what a terminal would obey, and XML forbids, as backslash and number: a plugin may say anything."""
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shortened(text: str) -> str:

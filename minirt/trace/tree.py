@@ -17,7 +17,8 @@ from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
 from minirt.terminal import WIDTH
-from minirt.trace.reading import Call, Run, Trace, shortened, visible
+from minirt.trace.reading import Call, Run, Trace, shortened
+from minirt.visible import visible
 
 _STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2"}
 
