@@ -47,6 +47,7 @@ TCA_ACT_KIND, TCA_ACT_OPTIONS = 1, 2
 TCA_MIRRED_PARMS = 2
 TCA_EGRESS_REDIR, TC_ACT_STOLEN = 1, 4
 ETH_P_ALL = 3
+TC_LINKLAYER_ETHERNET = 1
 NLM_F_ECHO = 8
 EINVAL, ENOENT, ENODEV, EOPNOTSUPP = 22, 2, 19, 95
 
@@ -92,7 +93,9 @@ class Bucket:
 def bucket_add(index: int, bucket: Bucket) -> Message:
     """`tc qdisc add dev … root handle 1: tbf …`"""
     rate = min(bucket.rate, _U32 - 1)
-    options = attribute(TCA_TBF_PARMS, _TBF.pack(0, 0, 0, 0, 0, rate, bucket.limit, bucket.ticks % _U32, 0))
+    options = attribute(
+        TCA_TBF_PARMS, _TBF.pack(0, TC_LINKLAYER_ETHERNET, 0, 0, 0, rate, bucket.limit, bucket.ticks % _U32, 0)
+    )
     options += u64(TCA_TBF_RATE64, bucket.rate) if bucket.rate >= _U32 else b""
     options += u32(TCA_TBF_BURST, bucket.burst) if bucket.ticks >= _U32 else b""
     body = _TCMSG.pack(0, index, _ROOT, TC_H_ROOT, 0) + text(TCA_KIND, "tbf") + nested(TCA_OPTIONS, options)
