@@ -286,7 +286,11 @@ class DeleteAddress(LinkStep):
 
 @record
 class AddRoute(LinkStep):
-    """A route out of a link that is up. One without a gateway reaches its destination on the link itself."""
+    """A route out of a link that is up. One without a gateway reaches its destination on the link itself.
+
+    Another one to the same destination is no obstacle, as it would be to `ip route add`: of IPv4 the new one comes
+    before it, of IPv6 they share the packets.
+    """
 
     namespace: Namespace
     link: str
@@ -294,7 +298,7 @@ class AddRoute(LinkStep):
 
     def describe(self) -> str:
         route = self.route
-        words = f"route add {'default' if not route.dst.length else route.dst}"
+        words = f"route prepend {'default' if not route.dst.length else route.dst}"
         if not route.dst.length and route.dst.family == 6:
             words = "-6 " + words
         words += f" via {route.gw}" if route.gw else ""

@@ -17,7 +17,12 @@ IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]], "routes":
 BOTH = {
     "type": "host-local",
     "ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]],
-    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}, {"dst": "10.9.0.0/16", "mtu": 1400, "priority": 7}],
+    "routes": [
+        {"dst": "0.0.0.0/0"},
+        {"dst": "::/0"},
+        {"dst": "10.9.0.0/16", "mtu": 1400, "priority": 7},
+        {"dst": "fd09::/64", "table": 77, "advmss": 1300},
+    ],
 }
 STATIC = {"type": "static", "addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}
 BRIDGE = {"type": "bridge", "bridge": "cni0", "isGateway": True, "ipam": IPAM}
@@ -101,6 +106,16 @@ def test_what_is_told_of_add_and_of_del_does_the_same_when_it_is_typed(machine: 
     there.add()
     assert there.differs() == [], "\n".join(there.told)
     there.delete()
+    assert there.differs() == [], "\n".join(there.told)
+
+
+def test_of_two_networks_that_each_give_a_default_route(machine: Machine) -> None:
+    there = Accounted(machine, [BRIDGE | {"ipam": BOTH}])
+    there.add()
+    ranges = [[{"subnet": "10.2.0.0/24"}], [{"subnet": "fd00:2::/64"}]]
+    there.add_another([BRIDGE | {"bridge": "cni1", "ipam": BOTH | {"ranges": ranges}}])
+    ways = machine.ip("route", "show", "default", netns="box")
+    assert [way["gateway"] for way in ways] == ["10.2.0.1", "10.1.0.1"]
     assert there.differs() == [], "\n".join(there.told)
 
 

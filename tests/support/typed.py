@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cni_plugins.sdk import launcher
-from cni_plugins.spec.config import parse_list
+from cni_plugins.spec.config import NetworkList, parse_list
 from minirt.cni.executor import Executor
 from minirt.cni.operations import Cni
 from minirt.cni.request import Attachment
@@ -68,8 +68,7 @@ class Accounted:
         self.told: list[str] = []
         self.undone: list[str] = []
         self._cni = Cni(Executor((str(folder),)), watch=Account(self._hear).event, steps="told")
-        document = {"cniVersion": "1.1.0", "name": "net", "plugins": plugins}
-        self._network = parse_list(json.dumps(document), "net.conflist")
+        self._network = _network("net", plugins)
 
     def _hear(self, item: Item) -> None:
         if item.kind in (COMMAND, UNDO) and not item.text.startswith(_CALL):
@@ -79,6 +78,10 @@ class Accounted:
 
     def _attachment(self, box: str, **wishes: Any) -> Attachment:
         return Attachment(self._network, f"c-{box}", f"/run/netns/{box}", "eth0", (), self._wishes | wishes)
+
+    def add_another(self, plugins: Sequence[dict[str, Any]]) -> None:
+        """A second interface, of another network, for the first box."""
+        self._cni.add(Attachment(_network("another", plugins), "c-box", "/run/netns/box", "eth1"))
 
     def add(self, box: str = "box", **wishes: Any) -> None:
         self._cni.add(self._attachment(box, **wishes))
@@ -95,6 +98,10 @@ class Accounted:
         flows = any("conntrack" in line for line in self._setup)
         words = [*self.told, *self._setup]
         return differences(masked(look(flows), words), masked(typed(self.told, self._setup, flows), words))
+
+
+def _network(name: str, plugins: Sequence[dict[str, Any]]) -> NetworkList:
+    return parse_list(json.dumps({"cniVersion": "1.1.0", "name": name, "plugins": plugins}), f"{name}.conflist")
 
 
 def masked(found: Any, words: Iterable[str]) -> Any:

@@ -214,8 +214,8 @@ def test_the_commands_are_those_that_a_person_would_type(monkeypatch: pytest.Mon
         "ip -n web addr add 10.1.0.2/24 dev eth0 brd +",
         "ip -n web addr add fd00:1::2/64 dev eth0 nodad",
         "ip -n web link set eth0 up",
-        "ip -n web route add default via 10.1.0.1 dev eth0",
-        "ip -n web -6 route add default via fd00:1::1 dev eth0",
+        "ip -n web route prepend default via 10.1.0.1 dev eth0",
+        "ip -n web -6 route prepend default via fd00:1::1 dev eth0",
     ]
 
 
