@@ -40,6 +40,7 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     ("ip addr add ", "", "an address, and with it the route to its own subnet"),
     ("ip addr del ", "", "the address goes, and the route to its subnet"),
     ("ip route add ", "default", "where all packets go that no other route is for"),
+    ("ip route prepend ", "default", "where all packets go that no other route is for"),
     ("ip route ", "", "where packets to these addresses go"),
     ("ip rule ", "", "which routing table is asked for these packets"),
     ("bridge vlan ", "", "which VLANs pass by this port"),
