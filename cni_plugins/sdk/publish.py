@@ -127,8 +127,8 @@ class Publish(Step):
             yield from (Change("add", element) for element in other.elements())
             yield from SUBNETS.additions(other.subnets)
 
-    def undo(self) -> None:
-        Unpublish(self.nftables, self.publication.network, self.publication.owner).apply()
+    def opposite(self) -> Step | None:
+        return Unpublish(self.nftables, self.publication.network, self.publication.owner)
 
 
 @record

@@ -202,8 +202,8 @@ class Limit(LinkStep):
     def messages(self) -> list[Message]:
         return [bucket_add(self.namespace.index(self.link), self.bucket)]
 
-    def opposite(self) -> list[Message]:
-        return [bucket_delete(self.namespace.index(self.link))]
+    def opposite(self) -> Step | None:
+        return DeleteQueue(self.namespace, self.link, "root")
 
 
 @record
@@ -238,8 +238,26 @@ class Divert(LinkStep):
                     error = error.during(self.describe().splitlines()[message is second])
                 raise error from None
 
-    def opposite(self) -> list[Message]:
-        return [ingress_delete(self.namespace.index(self.link))]
+    def opposite(self) -> Step | None:
+        return DeleteQueue(self.namespace, self.link, "ingress")
+
+
+_DELETIONS = {"root": bucket_delete, "ingress": ingress_delete}
+
+
+@record
+class DeleteQueue(LinkStep):
+    """What a link has at a place, `root` or `ingress`."""
+
+    namespace: Namespace
+    link: str
+    place: str
+
+    def describe(self) -> str:
+        return tc(self.namespace, f"qdisc del dev {quoted(self.link)} {self.place}")
+
+    def messages(self) -> list[Message]:
+        return [_DELETIONS[self.place](self.namespace.index(self.link))]
 
 
 @record
@@ -262,11 +280,11 @@ class Release(Step):
         return limited(rtnl, index) is not None, way
 
     def describe(self) -> str:
-        places = [place for place, there in zip(("root", "ingress"), self._found(), strict=True) if there]
-        return "\n".join(tc(self.namespace, f"qdisc del dev {quoted(self.link.name)} {place}") for place in places)
+        places = [place for place, there in zip(_DELETIONS, self._found(), strict=True) if there]
+        return "\n".join(DeleteQueue(self.namespace, self.link.name, place).describe() for place in places)
 
     def apply(self) -> None:
-        removals = zip((bucket_delete, ingress_delete), self._found(), strict=True)
+        removals = zip(_DELETIONS.values(), self._found(), strict=True)
         messages = [removal(self.link.index) for removal, there in removals if there]
         for answer in self.namespace.rtnl.talk(messages) if messages else ():
             if isinstance(answer, NetlinkError) and answer.errno not in (EINVAL, ENOENT, ENODEV):

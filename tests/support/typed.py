@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cni_plugins.sdk import launcher
 from cni_plugins.spec.config import NetworkList, parse_list
+from minirt.cni.call import STOPPED, TOLD, Answered, Calling
 from minirt.cni.executor import Executor
+from minirt.cni.inside import Stepping
 from minirt.cni.operations import Cni
 from minirt.cni.request import Attachment
 from minirt.explain.account import COMMAND, UNDO, Account, Item
@@ -24,7 +29,7 @@ BOXES = ("box", "other")
 _LOOK = ("/usr/bin/python3", "-IS", str(Path(__file__).with_name("kernelstate.py")))
 _MAC = re.compile(r"\b(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}\b")
 _NOTHING_SENT = "0 flow entries have been deleted."  # conntrack(8)'s exit code 1, where nobody has sent anything
-_CALL = "CNI_COMMAND="  # of a delegate, which the account shows by itself unless somebody gives leave for each step
+_CALL = "CNI_COMMAND="  # what a step that is a call of a delegate begins with
 
 FRESH = """
 mount -t tmpfs none /run
@@ -64,17 +69,25 @@ class Accounted:
         for line in setup:
             machine.run("sh", "-ec", line)
         self._setup, self._wishes = setup, wishes
-        self._folder = str(folder)
-        self.told: list[str] = []
-        self.undone: list[str] = []
-        self._cni = Cni(Executor((str(folder),)), watch=Account(self._hear).event, steps="told")
         self._network = _network("net", plugins)
+        self.told: list[str] = []
+        self.steps = 0  # that were told of, each of one command or several; of those that undo others none
+        self._refused = -1
+        self._account = Account(self._hear)
+        self._cni, self._asking = (
+            Cni(Executor((str(folder),)), watch=self._watch, steps=kind) for kind in (TOLD, STOPPED)
+        )
+
+    def _watch(self, event: Calling | Answered | Stepping) -> None:
+        if isinstance(event, Stepping) and not event.undo and not event.text.startswith(_CALL):
+            self.steps += 1
+            if self.steps == self._refused:
+                raise KeyboardInterrupt
+        self._account.event(event)
 
     def _hear(self, item: Item) -> None:
-        if item.kind in (COMMAND, UNDO) and not item.text.startswith(_CALL):
+        if item.kind in (COMMAND, UNDO):
             self.told.append(item.text)
-        if item.kind == UNDO:
-            self.undone.append(item.text)
 
     def _attachment(self, box: str, **wishes: Any) -> Attachment:
         return Attachment(self._network, f"c-{box}", f"/run/netns/{box}", "eth0", (), self._wishes | wishes)
@@ -90,8 +103,16 @@ class Accounted:
         self._cni.delete(self._attachment(box))
 
     def collect(self) -> None:
-        """GC, after which there is no attachment."""
+        """The plugins' GC, of what nobody knows any more."""
+        shutil.rmtree("/var/lib/cni/results")
         self._cni.gc(self._network, ())
+
+    def give_up(self, step: int) -> None:
+        """An ADD of which somebody refuses the step of that number: the plugin takes back what it has done, and the
+        plugins before it are called for DEL."""
+        self._refused = self.steps + step
+        with pytest.raises(KeyboardInterrupt):
+            self._asking.add(self._attachment("box"))
 
     def differs(self) -> list[str]:
         """Where what is there now is not what typing has made."""

@@ -94,7 +94,7 @@ def test_what_a_plugin_undoes_itself_is_told_as_undone(minirt: Command) -> None:
     first = minirt.ok("run", "-d", "--network", "full", "host", "sleep", "100")
     done = minirt("run", "--rm", "--explain", "--network", "full", "host", "true")
     assert done.returncode == 125
-    assert "undo: ip link add veth" in done.stderr and "host-local → bridge   error 101: " in done.stderr
+    assert "undo: ip link del veth" in done.stderr and "host-local → bridge   error 101: " in done.stderr
     minirt.ok("rm", "--force", first)
 
 
@@ -161,7 +161,7 @@ def test_step_stops_says_where_to_look_and_offers_a_shell(minirt: Command) -> No
 def test_step_can_be_given_up_and_leaves_nothing(minirt: Command) -> None:
     """In the middle of a plugin: it takes back itself what it has made until then."""
     shown = stepped(minirt, "\n" * 8 + "q\n", "host", "echo", "started")
-    assert "$ ip link add minirt0" in shown and "undo: ip link add minirt0" in shown and "started" not in shown
+    assert "$ ip link add minirt0" in shown and "undo: ip link del minirt0" in shown and "started" not in shown
     assert minirt.machine.links() == {"lo"}
     assert minirt.ok("ps", "-aq") == ""
 
