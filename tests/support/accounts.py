@@ -27,6 +27,16 @@ PAIR = "ip link add eth9 address 02:00:00:00:00:09 type veth peer name far9 addr
 PARENT = (PAIR, "ip link set eth9 up", "ip link set far9 up")
 WAY_OUT = (*PARENT, "ip addr add 192.0.2.1/24 dev eth9", "ip route add default via 192.0.2.2 dev eth9")
 PORTS = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
+# To the published port, to another host's, to another port; and two that the container answers, or another.
+FLOWS = (
+    "conntrack -I -p udp -s 192.0.2.9 -d 192.0.2.1 --sport 1 --dport 5353 -t 900 2>/dev/null",
+    "conntrack -I -p udp -s 192.0.2.9 -d 192.0.2.8 --sport 2 --dport 5353 -t 900 2>/dev/null",
+    "conntrack -I -p udp -s 192.0.2.9 -d 192.0.2.1 --sport 3 --dport 5354 -t 900 2>/dev/null",
+    "conntrack -I -p udp -s 192.0.2.9 -d 192.0.2.3 --sport 4 --dport 5353 -r 10.1.0.5 -q 192.0.2.9 "
+    "--reply-port-src 53 --reply-port-dst 4 -t 900 2>/dev/null",
+    "conntrack -I -p udp -s 192.0.2.9 -d 192.0.2.3 --sport 5 --dport 5353 -r 10.1.0.6 -q 192.0.2.9 "
+    "--reply-port-src 53 --reply-port-dst 5 -t 900 2>/dev/null",
+)
 UDP = [{"hostPort": 5353, "containerPort": 53, "protocol": "udp", "hostIP": "192.0.2.1"}]
 
 HERE: dict[str, Configuration] = {
@@ -38,6 +48,7 @@ HERE: dict[str, Configuration] = {
         (),
         {},
     ),
+    "bridge, duplicate addresses are looked for": ([BRIDGE | {"enabledad": True, "ipam": BOTH}], (), {}),
     "bridge, promiscuous": ([BRIDGE | {"promiscMode": True}], (), {}),
     "bridge, spoof check": ([BRIDGE | {"macspoofchk": True}], (), {}),
     "bridge, left down": ([{"type": "bridge", "bridge": "cni0", "disableContainerInterface": True}], (), {}),
@@ -46,6 +57,11 @@ HERE: dict[str, Configuration] = {
     "ptp, both families": ([{"type": "ptp", "ipam": BOTH, "mtu": 1400}], (), {}),
     "macvlan": ([{"type": "macvlan", "master": "eth9", "ipam": IPAM}], WAY_OUT, {}),
     "macvlan, another mode": ([{"type": "macvlan", "master": "eth9", "mode": "private", "mtu": 1300}], WAY_OUT, {}),
+    "tap on a bridge": (
+        [{"type": "tap", "bridge": "b9", "mtu": 1400, "owner": 7, "group": 8}],
+        ("ip -n box link add b9 address 02:00:00:00:00:0b type bridge",),
+        {},
+    ),
     "tap": ([{"type": "tap", "ipam": IPAM, "multiQueue": True}], (), {}),
     "host-device": ([{"type": "host-device", "device": "far9", "ipam": IPAM}], PARENT, {}),
     "loopback": ([{"type": "loopback"}], (), {}),
@@ -55,8 +71,37 @@ HERE: dict[str, Configuration] = {
         WAY_OUT,
         {"portMappings": UDP},
     ),
+    "portmap, UDP with flows from before": (
+        [BRIDGE | {"ipam": STATIC}, {"type": "portmap", "capabilities": {"portMappings": True}}],
+        (*WAY_OUT, *FLOWS),
+        {"portMappings": UDP},
+    ),
+    "portmap, conditions and a mark": (
+        [
+            BRIDGE | {"ipam": BOTH},
+            {
+                "type": "portmap",
+                "capabilities": {"portMappings": True},
+                "conditionsV4": ["-s", "192.0.2.0/24"],
+                "markMasqBit": 12,
+                "masqAll": True,
+            },
+        ],
+        (),
+        {"portMappings": PORTS},
+    ),
     "firewall, nftables": ([BRIDGE, {"type": "firewall", "backend": "nftables"}], (), {}),
     "firewall, iptables": ([BRIDGE, {"type": "firewall", "backend": "iptables"}], (), {}),
+    "firewall, iptables, isolated": (
+        [BRIDGE, {"type": "firewall", "backend": "iptables", "ingressPolicy": "isolated"}],
+        (),
+        {},
+    ),
+    "firewall, same bridge": (
+        [BRIDGE, {"type": "firewall", "backend": "nftables", "ingressPolicy": "same-bridge"}],
+        (),
+        {},
+    ),
     "firewall, isolated": (
         [BRIDGE, {"type": "firewall", "backend": "nftables", "ingressPolicy": "isolated"}],
         (),
@@ -79,6 +124,8 @@ HERE: dict[str, Configuration] = {
         {},
     ),
     "sbr": ([BRIDGE, {"type": "sbr"}], (), {}),
+    "sbr, both families, with hints": ([BRIDGE | {"ipam": BOTH}, {"type": "sbr", "addSourceHints": True}], (), {}),
+    "sbr, somebody else's table": ([BRIDGE, {"type": "sbr", "table": 77}], (), {}),
     "bandwidth": (
         [
             BRIDGE,
