@@ -58,7 +58,8 @@ def configure(conf: View) -> Config:
 def steps(namespace: Namespace, ifname: str, config: Config) -> list[Step]:
     """What ADD does, as data: tests compare it without root, and each step says the command that a person would type.
 
-    A step of your own is a frozen `@record` with describe(), apply() and, where something can be taken back, undo().
+    A step of your own is a frozen `@record` with describe(), apply() and, where something can be taken back,
+    opposite(): the step that does so, which SetLink has not, for an MTU goes with its link.
     """
     return [SetLink(namespace, ifname, mtu=config.mtu)]
 

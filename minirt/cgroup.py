@@ -116,8 +116,8 @@ class MakeCgroup(KernelStep):
             except FileNotFoundError:  # the first container, or the last one has just left
                 os.makedirs(os.path.dirname(self.path), exist_ok=True)
 
-    def undo(self) -> None:
-        remove(self.path)
+    def opposite(self) -> Step | None:
+        return RemoveCgroup(self.path)
 
     def hint(self, error: OSError) -> str:
         return f"is {MOUNT} delegated to us?" if error.errno in (EACCES, EPERM, EROFS) else ""

@@ -25,6 +25,7 @@ import os
 import stat
 from errno import EINVAL
 
+from cni_plugins.spec.names import quoted
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Plan
 from minirt import rootfs, sys, user
@@ -70,7 +71,7 @@ class EnterNetwork(KernelStep):
     path: str
 
     def describe(self) -> str:
-        return f"nsenter --net={self.path}"
+        return f"nsenter --net={quoted(self.path)}"
 
     def change(self) -> None:
         fd = open_network(self.path)
@@ -100,7 +101,7 @@ class SetHostname(KernelStep):
     name: str
 
     def describe(self) -> str:
-        return f"hostname {self.name}"
+        return f"hostname {quoted(self.name)}"
 
     def change(self) -> None:
         sys.sethostname(self.name)

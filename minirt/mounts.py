@@ -13,6 +13,7 @@ import os
 import stat
 from errno import EAGAIN, EINVAL, ELOOP, ENODEV, ENOTDIR, EPERM
 
+from cni_plugins.spec.names import quoted
 from cni_plugins.spec.record import record
 from minirt import sys
 from minirt.errors import NotFound, SetupFailed, UsageError
@@ -149,7 +150,7 @@ class BindRoot(KernelStep):
     source: str
 
     def describe(self) -> str:
-        return f"mount -o rbind,nodev --make-rprivate {self.source} {ROOT}"
+        return f"mount -o rbind,nodev --make-rprivate {quoted(self.source)} {ROOT}"
 
     def change(self) -> None:
         place = os.open(ROOT, os.O_PATH | os.O_CLOEXEC)
@@ -202,7 +203,17 @@ class Bind(KernelStep):
     def describe(self) -> str:
         r = "r" if self.recursive else ""
         options = ",".join((f"{r}bind", *self.options))
-        return f"mount -o {options} --make-{r}{self.propagation} {self.source} {outside(self.target)}"
+        words = f"mount -o {options} --make-{r}{self.propagation} {quoted(self.source)} {quoted(outside(self.target))}"
+        return f"{self._place()}{words}"
+
+    def _place(self) -> str:
+        """What makes the place to mount at, where there is none yet."""
+        place = outside(self.target)
+        if os.path.lexists(place) or not os.path.exists(self.source):
+            return ""
+        if os.path.isdir(self.source):
+            return f"mkdir -p {quoted(place)} && "
+        return f"mkdir -p {quoted(os.path.dirname(place))} && touch {quoted(place)} && "
 
     def change(self) -> None:
         below = sys.AT_RECURSIVE if self.recursive else 0

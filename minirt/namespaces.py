@@ -77,8 +77,8 @@ class PinNetns(KernelStep):
             finally:
                 os.close(home)
 
-    def undo(self) -> None:
-        remove_network(self.name)
+    def opposite(self) -> Step | None:
+        return UnpinNetns(self.name)
 
     def hint(self, error: OSError) -> str:
         return namespace_hint(error, "net")

@@ -11,7 +11,9 @@ import os
 import stat
 from errno import EACCES, EINVAL, ELOOP, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM
 
+from cni_plugins.spec.names import quoted
 from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Step
 from minirt import caps, sys, user
 from minirt.errors import CommandNotExecutable, CommandNotFound, SetupFailed, because
 from minirt.kernel import KernelStep
@@ -91,28 +93,48 @@ def settle(process: Process, owned: tuple[int, ...], plan: Plan) -> Command:
     if person.uid:
         for fd in owned:
             os.fchown(fd, person.uid, -1)
-    late = not _enter(process.cwd)
-    plan.do(Become(person))
-    if late and not _enter(process.cwd):
-        raise SetupFailed(f"working directory {process.cwd!r}: permission denied")
+    if _entered(process.cwd, plan):
+        plan.do(Become(person))
+    else:  # a network file system that refuses root; the user may
+        plan.do(Become(person))
+        if not _entered(process.cwd, plan):
+            raise SetupFailed(f"working directory {process.cwd!r}: permission denied")
     env = environment(process.env, os.uname().nodename, person.home, process.terminal)
     return Command(find(process.args[0], env.get("PATH", PATH)), process.args, env)
 
 
-def _enter(path: str) -> bool:
-    """Change to `path`, which is made if missing. False when root may not (a network file system: the user may)."""
+def _entered(path: str, plan: Plan) -> bool:
+    """Whether we may."""
     try:
-        os.makedirs(path, mode=0o755, exist_ok=True)
-        os.chdir(path)
-        inside = os.getcwd()
+        plan.do(Enter(path))
     except PermissionError:
         return False
-    except OSError as error:
-        raise SetupFailed(f"working directory {path!r}: {because(error)}", "choose another with --workdir") from error
-    # A directory outside our root, reached through a descriptor in /proc, would read "(unreachable)" (CVE-2024-21626).
-    if not inside.startswith("/"):
-        raise SetupFailed(f"working directory {path!r} is not inside the container")
     return True
+
+
+@record
+class Enter(Step):
+    """This process into its working directory, which is made if it is missing."""
+
+    path: str
+
+    def describe(self) -> str:
+        return "" if self.path == "/" else f"mkdir -p {quoted(self.path)} && cd {quoted(self.path)}"
+
+    def apply(self) -> None:
+        """Raises PermissionError, SetupFailed."""
+        try:
+            os.makedirs(self.path, mode=0o755, exist_ok=True)
+            os.chdir(self.path)
+            inside = os.getcwd()
+        except PermissionError:
+            raise
+        except OSError as error:
+            text = f"working directory {self.path!r}: {because(error)}"
+            raise SetupFailed(text, "choose another with --workdir") from error
+        # One outside our root, reached through a descriptor in /proc, would read "(unreachable)" (CVE-2024-21626).
+        if not inside.startswith("/"):
+            raise SetupFailed(f"working directory {self.path!r} is not inside the container")
 
 
 @record

@@ -62,7 +62,7 @@ class Passing(Step):
 
     def describe(self) -> str:
         shown = self.namespace.command(f"link show dev {quoted(self.link)}")
-        return f"until {shown} | grep -q 'state UP'; do sleep 0.02; done"
+        return "sh -c " + quoted(f'until {shown} | grep -q "state UP"; do sleep 0.02; done')
 
     def apply(self) -> None:
         wait_running(self.namespace, self.link)
@@ -77,7 +77,7 @@ class Settled(Step):
 
     def describe(self) -> str:
         shown = self.namespace.command(f"-6 addr show dev {quoted(self.link)} tentative")
-        return f"while {shown} | grep -q inet6; do sleep 0.1; done"
+        return "sh -c " + quoted(f"while {shown} | grep -q inet6; do sleep 0.1; done")
 
     def apply(self) -> None:
         from select import poll  # for those who wait alone

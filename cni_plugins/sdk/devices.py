@@ -150,6 +150,7 @@ class Lend(Step):
         self._move().apply()
 
     def undo(self) -> None:
+        """Told step by step."""
         _from_inside(self.host, self.inside, self.ifname, self.lent)
 
 

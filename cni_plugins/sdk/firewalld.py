@@ -53,8 +53,7 @@ def release(wall: Wall, _nftables: Nftables) -> None:
 
 
 def undoing(wall: Wall, _nftables: Nftables) -> list[str]:
-    ours = [address for address in wall.addresses if _SOURCES.only(str(address), wall.network, wall.owner)]
-    return [f"firewall-cmd --zone={wall.zone} --remove-source={host_cidr(address)}" for address in ours]
+    return [command for address in wall.addresses if (command := AddSource(wall, address).describe_undo())]
 
 
 def check(wall: Wall, _nftables: Nftables) -> None:
@@ -118,6 +117,10 @@ class AddSource(Step):
             except CniError as error:
                 if not error.msg.startswith("firewalld: ZONE_ALREADY_SET"):
                     raise
+
+    def describe_undo(self) -> str:
+        alone = _SOURCES.only(self._thing, self.wall.network, self.wall.owner)
+        return f"firewall-cmd --zone={self.wall.zone} --remove-source={self._source}" if alone else ""
 
     def undo(self) -> None:
         with _SOURCES.locked():

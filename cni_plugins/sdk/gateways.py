@@ -25,7 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from cni_plugins.sdk.netlink import Message
     from cni_plugins.sdk.rtnl import Link
     from cni_plugins.spec.result import Result
 
@@ -99,6 +98,7 @@ class UseGateway(Step):
         return False
 
     def undo(self) -> None:
+        """`leave` tells of it."""
         leave(self.host, self.network, self.owner)
 
 
@@ -109,9 +109,9 @@ class AddGatewayAddress(AddSharedAddress):
     network: str
     owner: Owner
 
-    def opposite(self) -> list[Message]:
+    def opposite(self) -> Step | None:
         others = set(_GATEWAYS.users(self.link)) - {(self.network, self.owner)}
-        return [] if others else super().opposite()
+        return None if others else super().opposite()
 
 
 def leave(host: Namespace, network: str, owner: Owner) -> None:

@@ -103,6 +103,9 @@ class Guard(Step):
                 return
             self.nftables.commit(*self._removals())
 
+    def describe_undo(self) -> str:
+        return "\n".join(self.undoing())
+
     def undoing(self) -> list[str]:
         if not _GUARDS.only(_thing(self.wall), self.wall.network, self.wall.owner):
             return []

@@ -154,7 +154,8 @@ class Lease(Step):
         return convert.decode(_without_interfaces(document), self.request.version)
 
     def undo(self) -> None:
-        """DEL, after ADD has ended one way or the other: a delegate killed half-way might still get its address."""
+        """DEL, after ADD has ended one way or the other: a delegate killed half-way might still get its address. The
+        call is told."""
         if self._later:
             return  # it has not been started
         call, self._call = self._call, None

@@ -148,8 +148,8 @@ class AddLink(LinkStep):
             except NetlinkError as second:
                 raise second.during(self.describe()) from None
 
-    def undo(self) -> None:
-        DeleteLink(self.inside, self.name).apply()
+    def opposite(self) -> Step | None:
+        return DeleteLink(self.inside, self.name)
 
 
 # --- what a kernel has, and what it means by a refusal --------------------------------------------------------------

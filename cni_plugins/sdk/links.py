@@ -39,17 +39,12 @@ class LinkStep(Step):
     def messages(self) -> list[Message]:
         raise NotImplementedError
 
-    def opposite(self) -> list[Message]:
-        """What takes it back."""
-        return []
-
     def apply(self) -> None:
         _send(self.namespace, (self,))
 
     def undo(self) -> None:
         try:
-            for message in self.opposite():
-                self.namespace.rtnl.ask(message)
+            super().undo()
         except OSError as error:
             if error.errno not in _GONE:
                 raise
@@ -91,6 +86,9 @@ class Together(Step):
         for step in reversed(self.steps):
             step.undo()
 
+    def describe_undo(self) -> str:
+        return "\n".join(filter(None, (step.describe_undo() for step in reversed(self.steps))))
+
 
 @record
 class AddBridge(LinkStep):
@@ -107,10 +105,11 @@ class AddBridge(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.link_add(self.name, "bridge", mac=self.mac, mtu=self.mtu)]
 
-    def opposite(self) -> list[Message]:
+    def opposite(self) -> Step | None:
         """Unless another container has been connected to it meanwhile."""
         link = self.namespace.link(self.name)
-        return [rtmsg.link_delete(link.index)] if link and not self.namespace.rtnl.ports(link.index) else []
+        empty = link is not None and not self.namespace.rtnl.ports(link.index)
+        return DeleteLink(self.namespace, self.name) if empty else None
 
 
 @record
@@ -147,8 +146,8 @@ class AddVeth(LinkStep):
             )
         ]
 
-    def opposite(self) -> list[Message]:
-        return [rtmsg.link_delete(self.name)]
+    def opposite(self) -> Step | None:
+        return DeleteLink(self.namespace, self.name)
 
 
 @record
@@ -211,10 +210,10 @@ class SetPort(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.port_set(self.name, hairpin=self.hairpin, isolated=self.isolated)]
 
-    def opposite(self) -> list[Message]:
+    def opposite(self) -> Step | None:
         """A port that is new goes by itself; one that is somebody else's is as ports are."""
         hairpin, isolated = (None if on is None else not on for on in (self.hairpin, self.isolated))
-        return [rtmsg.port_set(self.name, hairpin=hairpin, isolated=isolated)]
+        return SetPort(self.namespace, self.name, hairpin, isolated)
 
 
 @record
@@ -251,8 +250,8 @@ class AddAddress(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.address_add(self.namespace.index(self.link), self.cidr)]
 
-    def opposite(self) -> list[Message]:
-        return [rtmsg.address_delete(self.namespace.index(self.link), self.cidr)]
+    def opposite(self) -> Step | None:
+        return DeleteAddress(self.namespace, self.link, self.cidr)
 
 
 @record
@@ -263,9 +262,9 @@ class AddSharedAddress(AddAddress):
     done = (EEXIST,)
     port: str
 
-    def opposite(self) -> list[Message]:
+    def opposite(self) -> Step | None:
         others = {link.name for link in self.namespace.rtnl.ports(self.namespace.index(self.link))} - {self.port}
-        return [] if others else super().opposite()
+        return None if others else super().opposite()
 
 
 @record
@@ -280,21 +279,28 @@ class DeleteAddress(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.address_delete(self.namespace.index(self.link), self.cidr)]
 
-    def opposite(self) -> list[Message]:
-        return [rtmsg.address_add(self.namespace.index(self.link), self.cidr)]
+    def opposite(self) -> Step | None:
+        return AddAddress(self.namespace, self.link, self.cidr)
 
 
 @record
 class AddRoute(LinkStep):
-    """A route out of a link that is up. One without a gateway reaches its destination on the link itself."""
+    """A route out of a link that is up. One without a gateway reaches its destination on the link itself.
+
+    Another one to the same destination is no obstacle, as it would be to `ip route add`: of IPv4 the new one comes
+    before it, of IPv6 they share the packets.
+    """
 
     namespace: Namespace
     link: str
     route: Route
 
     def describe(self) -> str:
+        return self._command("prepend")
+
+    def _command(self, verb: str) -> str:
         route = self.route
-        words = f"route add {'default' if not route.dst.length else route.dst}"
+        words = f"route {verb} {'default' if not route.dst.length else route.dst}"
         if not route.dst.length and route.dst.family == 6:
             words = "-6 " + words
         words += f" via {route.gw}" if route.gw else ""
@@ -305,11 +311,29 @@ class AddRoute(LinkStep):
         words += f" advmss {route.advmss}" if route.advmss else ""
         return self.namespace.command(words + _mtu(route.mtu))
 
-    def messages(self) -> list[Message]:
-        return [rtmsg.route_add(resolve(self.route, self.namespace.index(self.link)))]
+    def _resolved(self) -> LinkRoute:
+        return resolve(self.route, self.namespace.index(self.link))
 
-    def opposite(self) -> list[Message]:
-        return [rtmsg.route_delete(resolve(self.route, self.namespace.index(self.link)))]
+    def messages(self) -> list[Message]:
+        return [rtmsg.route_add(self._resolved())]
+
+    def opposite(self) -> Step | None:
+        return DeleteRoute(self.namespace, self._command("del"), self._resolved())
+
+
+@record
+class DeleteRoute(LinkStep):
+    """A route, deleted. `command` is what a person would type: the kernel's own form of it does not tell the link."""
+
+    namespace: Namespace
+    command: str
+    route: LinkRoute
+
+    def describe(self) -> str:
+        return self.command
+
+    def messages(self) -> list[Message]:
+        return [rtmsg.route_delete(self.route)]
 
 
 def resolve(route: Route, index: int) -> LinkRoute:

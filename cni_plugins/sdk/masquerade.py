@@ -94,8 +94,8 @@ class AddMasquerade(Step):
     def _others(self) -> list[Change]:
         return _SUBNETS.additions(cidr for cidr in _SUBNETS.used() if cidr not in self.subnets)
 
-    def undo(self) -> None:
-        RemoveMasquerade(self.nftables, self.network, self.container_id, self.ifname).apply()
+    def opposite(self) -> Step | None:
+        return RemoveMasquerade(self.nftables, self.network, self.container_id, self.ifname)
 
 
 @record

@@ -13,6 +13,7 @@ from fcntl import ioctl
 
 from cni_plugins.sdk.rtnl import Rtnl
 from cni_plugins.spec.errors import INVALID_NETNS, CniError
+from cni_plugins.spec.names import quoted as quoted  # most of those who say something of a namespace quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h: which kind of namespace a descriptor is
 OURS = "/proc/thread-self/ns/net"
 _NAMED = ("/run/netns/", "/var/run/netns/")  # where `ip netns` keeps its names
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/:@+,=")
 
 
 class Namespace:
@@ -146,11 +146,6 @@ class _Visit:
                 setns(self._way_back)
             finally:
                 os.close(self._way_back)
-
-
-def quoted(word: str) -> str:
-    """`word` as a POSIX shell takes it for one word."""
-    return word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "'\\''") + "'"
 
 
 def sandbox(path: str) -> Namespace:

@@ -11,7 +11,7 @@ Steps like those of `links`, for links that are not part of an Ethernet with oth
 from __future__ import annotations
 
 from cni_plugins.sdk import rtmsg
-from cni_plugins.sdk.links import AddAddress, AddRoute, LinkStep, resolve
+from cni_plugins.sdk.links import AddAddress, AddRoute, DeleteRoute, LinkStep, resolve
 from cni_plugins.sdk.netns import Namespace, quoted
 from cni_plugins.spec.ip import host_cidr
 from cni_plugins.spec.record import record, replace
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.netlink import Message
     from cni_plugins.sdk.rtmsg import LinkRoute
     from cni_plugins.spec.ip import Address
+    from cni_plugins.spec.steps import Step
 
 
 @record
@@ -41,17 +42,11 @@ class AddRouteFrom(AddRoute):
 
     source: Address
 
-    def describe(self) -> str:
-        return f"{super().describe()} src {self.source}"
+    def _command(self, verb: str) -> str:
+        return f"{super()._command(verb)} src {self.source}"
 
     def _resolved(self) -> LinkRoute:
-        return replace(resolve(self.route, self.namespace.index(self.link)), source=self.source)
-
-    def messages(self) -> list[Message]:
-        return [rtmsg.route_add(self._resolved())]
-
-    def opposite(self) -> list[Message]:
-        return [rtmsg.route_delete(self._resolved())]
+        return replace(super()._resolved(), source=self.source)
 
 
 @record
@@ -63,8 +58,11 @@ class AddHostRoute(LinkStep):
     address: Address
 
     def describe(self) -> str:
+        return self._command("add")
+
+    def _command(self, verb: str) -> str:
         family = "-6 " if self.address.family == 6 else ""
-        return self.namespace.command(f"{family}route add {host_cidr(self.address)} dev {quoted(self.link)}")
+        return self.namespace.command(f"{family}route {verb} {host_cidr(self.address)} dev {quoted(self.link)}")
 
     def _resolved(self) -> LinkRoute:
         return resolve(Route(host_cidr(self.address)), self.namespace.index(self.link))
@@ -72,5 +70,5 @@ class AddHostRoute(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.route_add(self._resolved(), only=True)]
 
-    def opposite(self) -> list[Message]:
-        return [rtmsg.route_delete(self._resolved())]
+    def opposite(self) -> Step | None:
+        return DeleteRoute(self.namespace, self._command("del"), self._resolved())

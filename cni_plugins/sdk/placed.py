@@ -29,8 +29,11 @@ class Note(Step):
     before: dict[str, Any] | None = None
 
     def describe(self) -> str:
+        return self._command(self.document)
+
+    def _command(self, document: dict[str, Any]) -> str:
         path = self.records.path(self.owner)
-        text = quoted(dumps(self.document, indent=0))
+        text = quoted(dumps(document, indent=0))
         return f"mkdir -p {quoted(os.path.dirname(path))} && printf '%s\\n' {text} > {quoted(path)}"
 
     def apply(self) -> None:
@@ -41,6 +44,10 @@ class Note(Step):
             self.records.save(self.owner, self.before)
         else:
             self.records.delete(self.owner)
+
+    def describe_undo(self) -> str:
+        before = self.before
+        return f"rm -f {quoted(self.records.path(self.owner))}" if before is None else self._command(before)
 
 
 def note(records: AttachmentRecords, owner: Owner, inside: Namespace, **more: Any) -> Note:

@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cni_plugins.sdk.conntrack import Flow
     from cni_plugins.sdk.elements import Element
     from cni_plugins.sdk.netns import Namespace
     from cni_plugins.sdk.terms import Terms
@@ -39,6 +40,7 @@ CHAINS = Shares("portmap", "terms")  # who publishes under which terms
 
 _FLUSHED = "somebody has flushed it; connect the container anew"
 _CHOOSE = "choose another host port"
+_FORGET = "conntrack -D -p udp"
 
 
 @record
@@ -127,8 +129,8 @@ class Publish(Step):
             yield from (Change("add", element) for element in other.elements())
             yield from SUBNETS.additions(other.subnets)
 
-    def undo(self) -> None:
-        Unpublish(self.nftables, self.publication.network, self.publication.owner).apply()
+    def opposite(self) -> Step | None:
+        return Unpublish(self.nftables, self.publication.network, self.publication.owner)
 
 
 @record
@@ -160,9 +162,10 @@ class Unpublish(Step):
         for terms in publication.terms:
             if CHAINS.only(terms.chain, self.network, self.owner):
                 yield f"nft '{chain_removal(TABLE.name, terms.chain)}'"
-        for mapping, target in publication.pairs():
-            if mapping.protocol == "udp":
-                yield f"conntrack -D -p udp --orig-port-dst {mapping.host_port} --reply-src {target.address}"
+        flows = _answered(self.nftables, _udp(publication))
+        yield from dict.fromkeys(
+            f"{_FORGET} --orig-port-dst {flow.port} --reply-src {flow.answered_by}" for flow in flows
+        )
 
     @property
     def comment(self) -> str:
@@ -189,8 +192,7 @@ class Unpublish(Step):
             self.leave_chains(terms.chain for terms in publication.terms)
         for thing in _single_addresses(publication):
             SINGLE.leave(thing, self.network, self.owner)
-        udp = [(mapping, target) for mapping, target in publication.pairs() if mapping.protocol == "udp"]
-        forget_flows(self.nftables, {(target.address, mapping.host_port) for mapping, target in udp})
+        forget_flows(self.nftables, _udp(publication))
 
     def leave_chains(self, chains: Iterable[str]) -> None:
         """Those that nobody else uses go, too. To be called under the lock of SUBNETS."""
@@ -214,27 +216,38 @@ class ForgetFlows(Step):
     publication: Publication
 
     def describe(self) -> str:
-        ports = dict.fromkeys(item.host_port for item in self.publication.mappings if item.protocol == "udp")
-        return "\n".join(f"conntrack -D -p udp --orig-port-dst {port}" for port in ports)
+        try:
+            flows = self._stray()
+        except OSError:
+            return ""
+        return "\n".join(
+            dict.fromkeys(f"{_FORGET} --orig-dst {flow.dst} --orig-port-dst {flow.port}" for flow in flows)
+        )
 
     def apply(self) -> None:
-        pairs = [(item, target) for item, target in self.publication.pairs() if item.protocol == "udp"]
-        for family in sorted({target.address.family for _item, target in pairs}):
-            mappings = [item for item, target in pairs if target.address.family == family]
-            try:
-                self._forget(family, mappings)
-            except OSError as error:
-                warn(f"portmap: clients that send already may have to pause: cannot read the flows: {error}")
-
-    def _forget(self, family: int, mappings: list[Mapping]) -> None:
         from cni_plugins.sdk import conntrack  # for UDP alone
+
+        try:
+            conntrack.forget(self.nftables.netlink, self._stray())
+        except OSError as error:
+            warn(f"portmap: clients that send already may have to pause: cannot read the flows: {error}")
+
+    def _stray(self) -> list[Flow]:
+        pairs = [(item, target) for item, target in self.publication.pairs() if item.protocol == "udp"]
+        by_family: dict[int, list[Mapping]] = {}
+        for item, target in pairs:
+            by_family.setdefault(target.address.family, []).append(item)
+        return [flow for family in sorted(by_family) for flow in self._stray_of(family, by_family[family])]
+
+    def _stray_of(self, family: int, mappings: list[Mapping]) -> list[Flow]:
+        from cni_plugins.sdk import conntrack
 
         flows = conntrack.udp_flows(self.nftables.netlink, family, {item.host_port for item in mappings})
         anywhere = {item.host_port for item in mappings if item.only_at is None}
         at_one = {(item.only_at, item.host_port) for item in mappings}
         stray = [flow for flow in flows if flow.port in anywhere or (flow.dst, flow.port) in at_one]
         local = {dst for dst in {flow.dst for flow in stray} if (way := self.host.rtnl.way_to(dst)) and way.local}
-        conntrack.forget(self.nftables.netlink, [flow for flow in stray if flow.dst in local])
+        return [flow for flow in stray if flow.dst in local]
 
 
 def check(nftables: Nftables, publication: Publication) -> None:
@@ -360,14 +373,33 @@ def forget_flows(nftables: Nftables, published: set[tuple[Address, int]]) -> Non
 
     `published` are pairs of a container's address and a port of the host that leads there.
     """
-    if not published:
+    flows = _answered(nftables, published)
+    if not flows:
         return
+    from cni_plugins.sdk import conntrack
+
+    try:
+        conntrack.forget(nftables.netlink, flows)
+    except OSError as error:
+        warn(f"portmap: clients that send still may have to pause: cannot forget the flows: {error}")
+
+
+def _answered(nftables: Nftables, published: set[tuple[Address, int]]) -> list[Flow]:
+    if not published:
+        return []
     from cni_plugins.sdk import conntrack  # for UDP alone
 
-    ports = {port for _address, port in published}
+    addresses, ports = {address for address, _port in published}, {port for _address, port in published}
+    families = {address.family for address in addresses}
     try:
-        for address in {address for address, _port in published}:
-            flows = conntrack.udp_flows(nftables.netlink, address.family, ports)
-            conntrack.forget(nftables.netlink, [flow for flow in flows if flow.answered_by == address])
+        flows = [conntrack.udp_flows(nftables.netlink, family, ports) for family in sorted(families)]
     except OSError as error:
         warn(f"portmap: clients that send still may have to pause: cannot read the flows: {error}")
+        return []
+    return [flow for found in flows for flow in found if flow.answered_by in addresses]
+
+
+def _udp(publication: Publication) -> set[tuple[Address, int]]:
+    """Who answers at which port of the host."""
+    pairs = publication.pairs()
+    return {(target.address, mapping.host_port) for mapping, target in pairs if mapping.protocol == "udp"}

@@ -224,8 +224,8 @@ def _route_message(kind: int, flags: int, route: LinkRoute) -> Message:
 
 
 def route_add(route: LinkRoute, only: bool = False) -> Message:
-    """`ip route add …`. Without NLM_F_EXCL, as the reference plugins send it: several next hops for one destination
-    become as many routes, only the very same route is EEXIST. `only` sends it: then any other one is, too."""
+    """`ip route prepend …`: without NLM_F_EXCL, as the reference plugins send it. Several next hops for one destination
+    become as many routes, only the very same route is EEXIST. With `only` it is `ip route add …`: any other one is."""
     return _route_message(RTM_NEWROUTE, _CREATE if only else NLM_F_ACK | NLM_F_CREATE, route)
 
 

@@ -30,6 +30,7 @@ from cni_plugins.spec.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_plugins.sdk.rtnl import Rtnl
+    from cni_plugins.spec.steps import Step
 
 # Taken from the Linux kernel headers: linux/rtnetlink.h, fib_rules.h.
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
@@ -127,8 +128,8 @@ class AddRule(LinkStep):
     def messages(self) -> list[Message]:
         return [rule_add(self.rule)]
 
-    def undo(self) -> None:
-        DeleteRule(self.namespace, self.rule).apply()
+    def opposite(self) -> Step | None:
+        return DeleteRule(self.namespace, self.rule)
 
 
 @record
@@ -161,8 +162,9 @@ class PutRoute(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.route_replace(self.route)]
 
-    def opposite(self) -> list[Message]:
-        return [rtmsg.route_replace(self.before) if self.before else rtmsg.route_delete(self.route)]
+    def opposite(self) -> Step | None:
+        before = self.before
+        return (PutRoute if before else TakeRoute)(self.namespace, self.link, before or self.route)
 
 
 @record
@@ -180,7 +182,22 @@ class TakeRoute(LinkStep):
     def messages(self) -> list[Message]:
         return [rtmsg.route_delete(self.route)]
 
-    def opposite(self) -> list[Message]:
+    def opposite(self) -> Step | None:
+        return ReturnRoute(self.namespace, self.link, self.route)
+
+
+@record
+class ReturnRoute(LinkStep):
+    """A route that was taken from a link."""
+
+    namespace: Namespace
+    link: str
+    route: LinkRoute
+
+    def describe(self) -> str:
+        return route_command(self.namespace, "prepend", self.link, self.route)
+
+    def messages(self) -> list[Message]:
         return [rtmsg.route_add(self.route)]
 
 

@@ -137,6 +137,9 @@ class Remember(Step):
     def undo(self) -> None:
         self.records.delete(self.owner)
 
+    def describe_undo(self) -> str:
+        return f"rm -f {quoted(self.records.path(self.owner))}"
+
 
 def _noted(records: AttachmentRecords, owner: Owner, key: str) -> str:
     return str((records.load(owner) or {}).get(key, ""))

@@ -87,8 +87,8 @@ class AddGuard(Step):
             self.undo()
             raise
 
-    def undo(self) -> None:
-        RemoveGuard(self.nftables, self.network, self.container_id, self.ifname).apply()
+    def opposite(self) -> Step | None:
+        return RemoveGuard(self.nftables, self.network, self.container_id, self.ifname)
 
 
 @record

@@ -129,8 +129,8 @@ class AddTap(Step):
         if said.exit:
             raise CniError(INTERNAL, f"{self.describe()}: {said.first}")
 
-    def undo(self) -> None:
-        DeleteLink(self.namespace, self.name).apply()
+    def opposite(self) -> Step | None:
+        return DeleteLink(self.namespace, self.name)
 
 
 def refuse_label(label: str, key: str) -> None:

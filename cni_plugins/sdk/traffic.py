@@ -47,6 +47,7 @@ TCA_ACT_KIND, TCA_ACT_OPTIONS = 1, 2
 TCA_MIRRED_PARMS = 2
 TCA_EGRESS_REDIR, TC_ACT_STOLEN = 1, 4
 ETH_P_ALL = 3
+TC_LINKLAYER_ETHERNET = 1
 NLM_F_ECHO = 8
 EINVAL, ENOENT, ENODEV, EOPNOTSUPP = 22, 2, 19, 95
 
@@ -92,7 +93,9 @@ class Bucket:
 def bucket_add(index: int, bucket: Bucket) -> Message:
     """`tc qdisc add dev … root handle 1: tbf …`"""
     rate = min(bucket.rate, _U32 - 1)
-    options = attribute(TCA_TBF_PARMS, _TBF.pack(0, 0, 0, 0, 0, rate, bucket.limit, bucket.ticks % _U32, 0))
+    options = attribute(
+        TCA_TBF_PARMS, _TBF.pack(0, TC_LINKLAYER_ETHERNET, 0, 0, 0, rate, bucket.limit, bucket.ticks % _U32, 0)
+    )
     options += u64(TCA_TBF_RATE64, bucket.rate) if bucket.rate >= _U32 else b""
     options += u32(TCA_TBF_BURST, bucket.burst) if bucket.ticks >= _U32 else b""
     body = _TCMSG.pack(0, index, _ROOT, TC_H_ROOT, 0) + text(TCA_KIND, "tbf") + nested(TCA_OPTIONS, options)
@@ -199,8 +202,8 @@ class Limit(LinkStep):
     def messages(self) -> list[Message]:
         return [bucket_add(self.namespace.index(self.link), self.bucket)]
 
-    def opposite(self) -> list[Message]:
-        return [bucket_delete(self.namespace.index(self.link))]
+    def opposite(self) -> Step | None:
+        return DeleteQueue(self.namespace, self.link, "root")
 
 
 @record
@@ -235,8 +238,26 @@ class Divert(LinkStep):
                     error = error.during(self.describe().splitlines()[message is second])
                 raise error from None
 
-    def opposite(self) -> list[Message]:
-        return [ingress_delete(self.namespace.index(self.link))]
+    def opposite(self) -> Step | None:
+        return DeleteQueue(self.namespace, self.link, "ingress")
+
+
+_DELETIONS = {"root": bucket_delete, "ingress": ingress_delete}
+
+
+@record
+class DeleteQueue(LinkStep):
+    """What a link has at a place, `root` or `ingress`."""
+
+    namespace: Namespace
+    link: str
+    place: str
+
+    def describe(self) -> str:
+        return tc(self.namespace, f"qdisc del dev {quoted(self.link)} {self.place}")
+
+    def messages(self) -> list[Message]:
+        return [_DELETIONS[self.place](self.namespace.index(self.link))]
 
 
 @record
@@ -259,11 +280,11 @@ class Release(Step):
         return limited(rtnl, index) is not None, way
 
     def describe(self) -> str:
-        places = [place for place, there in zip(("root", "ingress"), self._found(), strict=True) if there]
-        return "\n".join(tc(self.namespace, f"qdisc del dev {quoted(self.link.name)} {place}") for place in places)
+        places = [place for place, there in zip(_DELETIONS, self._found(), strict=True) if there]
+        return "\n".join(DeleteQueue(self.namespace, self.link.name, place).describe() for place in places)
 
     def apply(self) -> None:
-        removals = zip((bucket_delete, ingress_delete), self._found(), strict=True)
+        removals = zip(_DELETIONS.values(), self._found(), strict=True)
         messages = [removal(self.link.index) for removal, there in removals if there]
         for answer in self.namespace.rtnl.talk(messages) if messages else ():
             if isinstance(answer, NetlinkError) and answer.errno not in (EINVAL, ENOENT, ENODEV):

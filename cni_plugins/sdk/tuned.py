@@ -68,8 +68,8 @@ class Swap(Step):
     def apply(self) -> None:
         self.step.apply()
 
-    def undo(self) -> None:
-        self.back.apply()
+    def opposite(self) -> Step | None:
+        return self.back
 
 
 # --- what is written down ---------------------------------------------------------------------------------------------
@@ -153,7 +153,10 @@ class Keep(Step):
     before: Backup | None = None
 
     def describe(self) -> str:
-        text = dumps(self.backup.to_json(), indent=0)
+        return self._command(self.backup)
+
+    def _command(self, backup: Backup) -> str:
+        text = dumps(backup.to_json(), indent=0)
         folder, path = quoted(os.path.dirname(self.path)), quoted(self.path)
         return f"mkdir -p {folder} && printf '%s\\n' {quoted(text)} > {path}"
 
@@ -166,6 +169,9 @@ class Keep(Step):
             write_file(self.path, f"{dumps(self.before.to_json())}\n".encode())
         else:
             forget(self.path)
+
+    def describe_undo(self) -> str:
+        return f"rm -f {quoted(self.path)}" if self.before is None else self._command(self.before)
 
 
 def forget(path: str) -> None:

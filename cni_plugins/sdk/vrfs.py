@@ -74,12 +74,18 @@ class Enslave(Step):
     kept: Kept = Kept()
 
     def describe(self) -> str:
-        link = quoted(self.link)
-        lines = [self.namespace.command(f"link set {link} master {quoted(self.vrf)}")]
+        first = self.namespace.command(f"link set {quoted(self.link)} master {quoted(self.vrf)}")
+        return self._moved(first, self.table)
+
+    def describe_undo(self) -> str:
+        return self._moved(Free(self.namespace, self.link).describe(), RT_TABLE_MAIN)
+
+    def _moved(self, move: str, table: int) -> str:
+        link, lines = quoted(self.link), [move]
         for found in self.kept.addresses:
             lone = " noprefixroute" if found.flags & IFA_F_NOPREFIXROUTE else ""
             lines.append(self.namespace.command(f"addr replace {found.cidr} dev {link} nodad{lone}"))
-        return "\n".join([*lines, *(route.describe() for route in self._routes(self.table))])
+        return "\n".join([*lines, *(route.describe() for route in self._routes(table))])
 
     def apply(self) -> None:
         index = self.namespace.index(self.vrf)

@@ -120,8 +120,8 @@ class Remember(Step):
         self.undo()
         AttachmentRecords("firewall", self.wall.network).save(self.wall.owner, to_json(self.wall))
 
-    def undo(self) -> None:
-        Forget(self.nftables, self.wall.network, self.wall.owner).apply()
+    def opposite(self) -> Step | None:
+        return Forget(self.nftables, self.wall.network, self.wall.owner)
 
 
 @record

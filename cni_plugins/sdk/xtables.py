@@ -203,6 +203,9 @@ class Accept(Step):
                 if _left(_ADDRESSES, str(address), self.wall):
                     _remove(_accepting(address))
 
+    def describe_undo(self) -> str:
+        return "\n".join(self.undoing())
+
     def undoing(self) -> Iterator[str]:
         for address in self.wall.addresses:
             if _ADDRESSES.only(str(address), self.wall.network, self.wall.owner):
@@ -239,6 +242,9 @@ class GuardBridge(Step):
             for family in self.wall.families:
                 if _left(_GUARDS, f"{self._thing}:{family}", self.wall):
                     _remove(self._unneeded(family))
+
+    def describe_undo(self) -> str:
+        return "\n".join(self.undoing())
 
     def undoing(self) -> Iterator[str]:
         for family in self.wall.families:

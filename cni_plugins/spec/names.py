@@ -65,3 +65,11 @@ def plugin_type(name: str) -> str:
     if not name or "/" in name or "\0" in name or name in (".", ".."):
         raise CniError(INVALID_CONFIG, f"invalid plugin type {name!r}", "expected the file name of a plugin")
     return name
+
+
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-/:@+,=")
+
+
+def quoted(word: str) -> str:
+    """`word` as a POSIX shell takes it for one word."""
+    return word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "'\\''") + "'"

@@ -1,9 +1,10 @@
 """Steps: changes to the kernel's state that describe themselves, and the plan that carries them out.
 
-A step is a frozen record (see `record`) with three methods. `describe()` gives the command that a person would type
-for the same change, or several, a line each; `apply()` makes it; `undo()` takes it back, where that is possible. Making
-a step costs nothing and touches nothing, so lists of them can be compared in tests without root, printed for a learner,
-carried out, and rolled back. Runtime and plugins both speak in steps: that is why they live beside the contract.
+A step is a frozen record (see `record`). `describe()` gives the command that a person would type for the same change,
+or several, a line each; `apply()` makes it; `undo()` takes it back, where that is possible, and mostly is another step,
+its `opposite()`, which describes itself as well. Making a step costs nothing and touches nothing, so lists of them can
+be compared in tests without root, printed for a learner, carried out, and rolled back. Runtime and plugins both speak
+in steps: that is why they live beside the contract.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """One change. A step whose change dies with something that an earlier step undoes needs no `undo` of its own."""
+    """One change. A step whose change dies with something that an earlier step undoes needs no opposite."""
 
     def describe(self) -> str:
         raise NotImplementedError
@@ -22,8 +23,19 @@ class Step:
     def apply(self) -> None:
         raise NotImplementedError
 
+    def opposite(self) -> Step | None:
+        """The step that takes it back, as things stand now; None where nothing has to be done."""
+        return None
+
     def undo(self) -> None:
-        pass
+        opposite = self.opposite()
+        if opposite is not None:
+            opposite.apply()
+
+    def describe_undo(self) -> str:
+        """The command for what `undo` does; empty where it does nothing, or tells of what it does itself."""
+        opposite = self.opposite()
+        return opposite.describe() if opposite is not None else ""
 
 
 def commands(text: str) -> list[str]:
@@ -44,7 +56,10 @@ class Undoing(Step):
         self.step = step
 
     def describe(self) -> str:
-        return self.step.describe()
+        try:
+            return self.step.describe_undo()
+        except Exception:  # what cannot be told has to be undone all the same
+            return ""
 
 
 class Plan:

@@ -129,7 +129,7 @@ def test_P14_check_looks_at_all_that_a_route_says_of_itself(site: Site, said: st
         site.machine.run("ip", "-n", "web", *change.split())
         error = site.check(conf, result).error
         assert "there is no route to 10.9.0.0/16 via 10.1.0.7 by eth0" in error["msg"]
-        assert error["details"] == f"it was made by: ip -n web route add {WORDS}"
+        assert error["details"] == f"it was made by: ip -n web route prepend {WORDS}"
     site.delete(conf)
 
 

@@ -40,11 +40,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no address left": (ipam(rangeStart="10.1.0.1", rangeEnd="10.1.0.1"), "no IP addresses available"),
     "a gateway that cannot be reached": (
         ipam(routes=[{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]),
-        "route add 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
+        "route prepend 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
     ),
     "the same route twice": (
         ipam(routes=[{"dst": "10.9.0.0/16"}, {"dst": "10.9.0.0/16"}]),
-        "route add 10.9.0.0/16 via 10.1.0.1 dev eth0: File exists",
+        "route prepend 10.9.0.0/16 via 10.1.0.1 dev eth0: File exists",
     ),
     "an MTU that no link has": ({"mtu": 12}, "link add cni0 address "),
     "a bridge's name that is taken": ({"bridge": "lo"}, "lo exists and is not a bridge"),

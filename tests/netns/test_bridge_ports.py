@@ -143,7 +143,7 @@ def test_an_add_that_fails_leaves_no_check_behind(site: Site) -> None:
     site.box()
     routes = [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]
     conf = site.conf(macspoofchk=True, ipam={"type": "host-local", "subnet": IPV4, "routes": routes})
-    assert "route add" in site.call("ADD", conf).error["msg"]
+    assert "route prepend" in site.call("ADD", conf).error["msg"]
     assert site.machine.elements() == []
     assert site.machine.links() == {"lo"}
 

@@ -198,7 +198,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a route by way of nowhere": (
         conf(IPV4, routes=[{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]),
-        "route add 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
+        "route prepend 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
     ),
     "an MTU that no link has": ({"mtu": 12}, "link add veth"),
     "a backend that we do not have": ({"ipMasqBackend": "iptables"}, 'ipMasqBackend: "iptables" is not supported'),

@@ -92,7 +92,7 @@ def faults(kind: str) -> dict[str, tuple[dict[str, Any], str]]:
         "no address left": ({"ipam": ipam | {"rangeStart": "10.1.0.1", "rangeEnd": "10.1.0.1"}}, "no IP addresses"),
         "a gateway out of reach": (
             {"ipam": ipam | {"routes": [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]}},
-            "route add 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
+            "route prepend 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
         ),
     }
     if kind in ON_A_PARENT:

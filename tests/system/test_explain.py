@@ -94,7 +94,7 @@ def test_what_a_plugin_undoes_itself_is_told_as_undone(minirt: Command) -> None:
     first = minirt.ok("run", "-d", "--network", "full", "host", "sleep", "100")
     done = minirt("run", "--rm", "--explain", "--network", "full", "host", "true")
     assert done.returncode == 125
-    assert "undo: ip link add veth" in done.stderr and "host-local → bridge   error 101: " in done.stderr
+    assert "undo: ip link del veth" in done.stderr and "host-local → bridge   error 101: " in done.stderr
     minirt.ok("rm", "--force", first)
 
 

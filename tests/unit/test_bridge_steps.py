@@ -214,8 +214,8 @@ def test_the_commands_are_those_that_a_person_would_type(monkeypatch: pytest.Mon
         "ip -n web addr add 10.1.0.2/24 dev eth0 brd +",
         "ip -n web addr add fd00:1::2/64 dev eth0 nodad",
         "ip -n web link set eth0 up",
-        "ip -n web route add default via 10.1.0.1 dev eth0",
-        "ip -n web -6 route add default via fd00:1::1 dev eth0",
+        "ip -n web route prepend default via 10.1.0.1 dev eth0",
+        "ip -n web -6 route prepend default via fd00:1::1 dev eth0",
     ]
 
 
@@ -289,11 +289,11 @@ def test_detection_of_duplicates_asks_when_frames_pass_and_waits_for_the_answer(
     inside = "ip netns exec web sysctl -w net/ipv6/conf/eth0/"
     assert {f"{inside}accept_dad=1", f"{inside}enhanced_dad=1"} <= set(lines)
     assert lines[-5:] == [
-        f"until ip link show dev {ENDS.port} | grep -q 'state UP'; do sleep 0.02; done",
+        f"sh -c 'until ip link show dev {ENDS.port} | grep -q \"state UP\"; do sleep 0.02; done'",
         "ip -n web addr add 10.1.0.2/24 dev eth0 brd +",
         "ip -n web addr add fd00:1::2/64 dev eth0",
         "ip -n web link set eth0 up",
-        "while ip -n web -6 addr show dev eth0 tentative | grep -q inet6; do sleep 0.1; done",
+        "sh -c 'while ip -n web -6 addr show dev eth0 tentative | grep -q inet6; do sleep 0.1; done'",
     ]
 
 

@@ -116,6 +116,33 @@ def test_a_failure_to_undo_is_noted_and_does_not_stop_the_rest() -> None:
     assert caught.value.__notes__ == ["not undone: undo b failed (while undoing: do b)"]
 
 
+class Silent(Noted):
+    """Cannot say how it is undone."""
+
+    def describe_undo(self) -> str:
+        raise RuntimeError
+
+
+def test_what_cannot_be_told_is_undone_all_the_same() -> None:
+    log: list[str] = []
+    with pytest.raises(KeyError) as caught, Plan(lambda step: log.append(step.describe())) as plan:
+        plan.do(Silent("a", log))
+        raise KeyError("the reason")
+    assert log == ["do a", "apply a", "", "undo a"] and not hasattr(caught.value, "__notes__")
+
+
+def test_a_step_is_undone_by_its_opposite_which_tells_itself() -> None:
+    log: list[str] = []
+
+    class There(Noted):
+        undo, opposite = Step.undo, lambda _self: Noted("b", log)
+
+    with pytest.raises(KeyError), Plan(lambda step: log.append(step.describe())) as plan:
+        plan.do(There("a", log))
+        raise KeyError
+    assert log == ["do a", "apply a", "do b", "apply b"]
+
+
 def test_a_plan_shows_each_step_before_it_is_taken() -> None:
     log: list[str] = []
     with Plan(lambda step: log.append(step.describe())) as plan:
