@@ -116,8 +116,8 @@ class Containers(Shelf):
                 with deaf():
                     self._finish(self._sandbox(left), LOST, keep=True)
                 left = self.store.load(record.id)
-            # What is still attached could not be detached: `rm` needs the record to try again.
-            if not left.attached:
+            # What is still there could not be taken down: `rm` needs the record to try again.
+            if not (left.attached or left.netns):
                 self.store.remove(left)
             raise
 

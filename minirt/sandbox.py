@@ -204,6 +204,8 @@ class Sandbox:
     def down(self, force: bool = False) -> None:
         """Take down whatever there is of it. Raises PluginError when a network could not be left: what is needed to
         try again is kept then. With `force` everything is tried, and what fails is told after that."""
+        if self._account is not None:
+            self._account.goes_down()
         self._kill()
         attachments = (*map(self._attachment, self.record.attached), *self._guests())
         failure = None

@@ -70,6 +70,7 @@ class Account:
         self._before: dict[str, Snapshot] = {}
         self._last = ""  # the kind of the last step
         self._failed = False  # whether an ADD of the runtime's has
+        self._down = False  # whether a container is taken down, which nobody can refuse
         self.fds = fds
         self.netns = ""
 
@@ -99,6 +100,7 @@ class Account:
 
     def begins(self, record: Record, selection: Selection) -> None:
         """A container is about to be made."""
+        self._down = False
         self.netns = record.netns or f"{NETNS_DIR}/{record.id}"
         self.fact(f"a container called {record.name}", id=record.id)
         for attachment, reason in zip(selection.attachments, selection.reasons, strict=True):
@@ -127,6 +129,10 @@ class Account:
         self.netns = record.netns
         self.fact(f"{name_of(number)} to process {record.pid}, its process 1{more}", id=record.id)
 
+    def goes_down(self) -> None:
+        """A container is taken down."""
+        self._down = True
+
     def step(self, step: Step) -> None:
         """For a plan of the runtime's: it is about to be done, or undone."""
         kind = UNDO if isinstance(step, Undoing) else COMMAND
@@ -142,10 +148,14 @@ class Account:
             self.fact("it failed: what was done until then is taken back", who, level)
         self._last = kind
         items = [Item(kind, who, line, level, why=glossary.why(line)) for line in commands(text)]
-        if items and self._pause is not None:
+        if self._pause is None or not items:
+            return self.show(items)
+        try:
             self._pause(items, self.netns, pid)
-        else:
-            self.show(items)
+        except KeyboardInterrupt:
+            if not self._down:
+                raise
+            self.fact("it is taken down all the same")
 
     # --- plugins -----------------------------------------------------------------------------------------------------
 

@@ -1,24 +1,28 @@
-"""`--step`: a stop before each step, at the terminal: what to look at in another one, and a shell inside."""
+"""`--step`: a stop before each step, at the terminal: what to look at in another one, and a shell inside.
+
+Whoever gives up, interrupts or goes away is not asked again: what is taken back then is told, and done.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from minirt.errors import UsageError
+from minirt.errors import UsageError, because
 from minirt.explain import glossary
 from minirt.explain.account import Item
 from minirt.explain.text import broken
+from minirt.terminal import tell
 
-_WATCH, _FURTHER = "      watch in another terminal: ", "          "
-_KEYS = "[Enter] do it   [s] shell in the container's network   [c] go on without stops   [q] give up: "
+_MARGIN = "      "
+_WATCH, _FURTHER = f"{_MARGIN}watch in another terminal: ", f"{_MARGIN}    "
+_KEYS = f"{_MARGIN}[Enter] do it   [s] shell in the container's network   [c] go on without stops   [q] give up: "
 
 
 class Pause:
-    """Stops before each command. Reads keys from the terminal itself: standard input is the container's."""
+    """Stops before each step. Reads keys from the terminal itself: standard input is the container's."""
 
     def __init__(self, write: Callable[[Item], None], terminal: TextIO, shell: str = "") -> None:
         self._write = write
@@ -30,7 +34,7 @@ class Pause:
     def at_terminal(cls, write: Callable[[Item], None]) -> Pause:
         """Raises UsageError where there is none."""
         try:
-            return cls(write, open("/dev/tty"))  # it lives as long as the process
+            return cls(write, open("/dev/tty", errors="replace"))  # it lives as long as the process
         except OSError:
             raise UsageError(
                 "--step asks at the terminal, and there is none", "--explain tells without asking"
@@ -44,32 +48,37 @@ class Pause:
             return
         for look in dict.fromkeys(glossary.look(item.text, pid) for item in items):
             if look:
-                sys.stderr.write("".join(f"{line}\n" for line in broken(look, _WATCH, _FURTHER)))
+                tell("".join(f"{line}\n" for line in broken(look, _WATCH, _FURTHER)))
+        self._going = True  # unless Enter says otherwise: an interrupt ends the asking, too
         while (answer := self._answer()) == "s":
             self._inside(netns)
-        self._going = answer != ""
         if answer == "q":
-            sys.stderr.write("      given up\n")
-            raise KeyboardInterrupt  # what is taken back now is told, and not asked for
+            tell(f"{_MARGIN}given up\n")
+            raise KeyboardInterrupt
+        self._going = answer != ""
 
     def _answer(self) -> str:
-        """One of the keys, empty for Enter. The end of input, and an interrupt, give up."""
+        """One of the keys, empty for Enter. A terminal that is gone gives up."""
         while True:
-            sys.stderr.write(f"      {_KEYS}")
-            sys.stderr.flush()
+            tell(_KEYS)
             try:
                 answer = self._terminal.readline()
             except KeyboardInterrupt:
                 answer = ""
+            except OSError:
+                return "q"
             if not answer:
-                sys.stderr.write("\n")
+                tell("\n")
                 return "q"
             if (key := answer.strip()) in ("", "s", "c", "q"):
                 return key
 
     def _inside(self, netns: str) -> None:
         if not (netns and os.path.exists(netns)):
-            sys.stderr.write("      there is no network namespace yet\n")
+            tell(f"{_MARGIN}there is no network namespace yet\n")
             return
-        sys.stderr.write("      a shell in the container's network namespace; 'exit' comes back here\n")
-        subprocess.run(["nsenter", f"--net={netns}", self._shell], stdin=self._terminal, check=False)  # noqa: S603, S607
+        tell(f"{_MARGIN}a shell in the container's network namespace; 'exit' comes back here\n")
+        try:
+            subprocess.run(["nsenter", f"--net={netns}", self._shell], stdin=self._terminal, check=False)  # noqa: S603, S607
+        except OSError as error:
+            tell(f"{_MARGIN}no shell: {error.filename}: {because(error)}\n")
