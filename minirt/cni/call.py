@@ -136,6 +136,9 @@ def _watched(
     except PluginError as error:
         problem, stopped = error.msg, error.stderr
         raise
+    except BaseException:  # an interrupt, or a step that was refused
+        problem = "given up"
+        raise
     finally:
         seconds = monotonic() - began
         if outcome is None:

@@ -125,11 +125,11 @@ def _run(name: str, path: str, env: dict[str, str]) -> NoReturn:
 
 def _become(path: str, env: dict[str, str], streams: tuple[int, ...], parent: int) -> NoReturn:
     """The delegate itself. Who ends us means the delegate, so it ends with us (prctl(2), PR_SET_PDEATHSIG)."""
-    from minirt import sys as minirt_sys
+    import ctypes
 
     try:
         signal(SIGPIPE, SIG_DFL)
-        minirt_sys.prctl(_PR_SET_PDEATHSIG, SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL)
         if os.getppid() == parent:
             for number, fd in enumerate(streams):
                 os.dup2(fd, number)

@@ -139,15 +139,17 @@ class Account:
         self._command(kind, RUNTIME, step.describe(), 0)
 
     def beside(self, who: str, birth: str) -> Beside:
-        """The ear for what a process of the container tells; `birth` is the command that it is born by."""
-        return Beside(self.stops, birth, lambda text, pid: self._command(COMMAND, who, text, 0, pid))
+        """The ear for what a process of the container tells. It has been born, by the command `birth`, when it is
+        heard: nobody is asked whether it may be."""
+        born = _items(COMMAND, who, birth, 0)
+        return Beside(self.stops, lambda: self.show(born), lambda text, pid: self._command(COMMAND, who, text, 0, pid))
 
     def _command(self, kind: str, who: str, text: str, level: int, pid: int = 0) -> None:
         """A step; where it is a process of the container's that makes it, `pid` is that."""
         if kind == UNDO and self._last == COMMAND:
             self.fact("it failed: what was done until then is taken back", who, level)
         self._last = kind
-        items = [Item(kind, who, line, level, why=glossary.why(line)) for line in commands(text)]
+        items = _items(kind, who, text, level)
         if self._pause is None or not items:
             return self.show(items)
         try:
@@ -208,6 +210,11 @@ class Account:
         details = {key: value for key, value in details.items() if value}
         to = call.by or RUNTIME
         self._write(Item(kind, call.plugin, text, level - 1, to, seconds=answer.seconds, details=details))
+
+
+def _items(kind: str, who: str, text: str, level: int) -> list[Item]:
+    """Each command of a step."""
+    return [Item(kind, who, line, level, why=glossary.why(line)) for line in commands(text)]
 
 
 def _found(call: Calling) -> str:

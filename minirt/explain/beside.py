@@ -23,9 +23,9 @@ _LONGEST = 1 << 16
 class Beside:
     """Both ends: `tell` is for the child, `listen` for its parent."""
 
-    def __init__(self, stops: bool, birth: str, hear: Callable[[str, int], None]) -> None:
+    def __init__(self, stops: bool, born: Callable[[], None], hear: Callable[[str, int], None]) -> None:
         self._stops = stops
-        self._birth = birth
+        self._born = born
         self._hear = hear
         self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.fd = self._theirs.fileno()
@@ -47,7 +47,7 @@ class Beside:
         ready = child.fileno()
         self._theirs.close()
         self._ours.setblocking(False)
-        self._hear(self._birth, child.pid)
+        self._born()
         while True:
             done = ready in select.select((self._ours.fileno(), ready), (), ())[0]
             self._take(child.pid)

@@ -17,6 +17,7 @@ from minirt.explain.text import broken
 from minirt.terminal import tell
 
 _MARGIN = "      "
+_GIVEN_UP = f"\n{_MARGIN}given up\n"
 _WATCH, _FURTHER = f"{_MARGIN}watch in another terminal: ", f"{_MARGIN}    "
 _KEYS = f"{_MARGIN}[Enter] do it   [s] shell in the container's network   [c] go on without stops   [q] give up: "
 
@@ -53,22 +54,22 @@ class Pause:
         while (answer := self._answer()) == "s":
             self._inside(netns)
         if answer == "q":
-            tell(f"{_MARGIN}given up\n")
+            tell(_GIVEN_UP)
             raise KeyboardInterrupt
         self._going = answer != ""
 
     def _answer(self) -> str:
         """One of the keys, empty for Enter. A terminal that is gone gives up."""
         while True:
-            tell(_KEYS)
             try:
+                tell(_KEYS)
                 answer = self._terminal.readline()
-            except KeyboardInterrupt:
-                answer = ""
             except OSError:
-                return "q"
+                answer = ""
+            except BaseException:  # a signal, as whoever listens for them has it raised
+                tell(_GIVEN_UP)
+                raise
             if not answer:
-                tell("\n")
                 return "q"
             if (key := answer.strip()) in ("", "s", "c", "q"):
                 return key
