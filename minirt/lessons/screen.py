@@ -37,9 +37,10 @@ class Screen:
         lines = textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False)
         self._print(self._coded("\n".join(lines)))
 
-    def aside(self, text: str) -> None:
-        lines = textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False)
-        self._print(self._in("aside", "\n".join(lines)))
+    def aside(self, *texts: str) -> None:
+        """What is not the page's own: said to the learner, a paragraph each."""
+        wrapped = [textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False) for text in texts]
+        self._print(self._in("aside", "\n\n".join("\n".join(lines) for lines in wrapped)))
 
     def commands(self, commands: list[str]) -> None:
         """What is to be typed, set off from the text."""

@@ -34,9 +34,9 @@ def hold(lesson: Lesson) -> bool:
         screen.aside(
             "This is the lab, a machine of its own inside of yours, which goes when the lesson ends. It has no link, no "
             "address and no rule of yours. Your files can be read in it, and not be changed, but for those below /tmp. "
-            f"{_door(lab)}"
+            f"{_door(lab)}",
+            HELP,
         )
-        screen.aside(HELP)
         try:
             _tell(lesson, lab, screen)
         except (EOFError, KeyboardInterrupt):
