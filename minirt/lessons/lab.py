@@ -135,10 +135,14 @@ class Lab:
 
     def renew(self, lines: Iterable[str]) -> None:
         """Be another machine, on which these command lines have been run, silently."""
-        self.__exit__()
-        self.__enter__()
-        for line in lines:
-            self.run(f"{{ {line}\n}} </dev/null >/dev/null 2>&1")
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # one that is ignored would be so in the lab, for good
+        try:
+            self.__exit__()
+            self.__enter__()
+            for line in lines:
+                self.run(f"{{ {line}\n}} </dev/null >/dev/null 2>&1")
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     @property
     def pid(self) -> int:
@@ -156,6 +160,7 @@ class Lab:
             raise MinirtError("the lab is gone", "its shell has ended; begin the lesson again") from None
         finally:
             signal.signal(signal.SIGINT, before)
+            _take_terminal()
 
     def holds(self, question: str) -> bool:
         """Whether a command line succeeds, silently and without changing the shell."""
@@ -179,6 +184,17 @@ def _hierarchies() -> list[str]:
     """The roots where minirt makes its control groups: the lab has each from a group of its own."""
     roots = [cgroup.MOUNT, *(f"{cgroup.MOUNT}/{name}" for name in cgroup.V1_HIERARCHIES)]
     return [root for root in roots if os.path.exists(f"{root}/cgroup.procs")][:1]
+
+
+def _take_terminal() -> None:
+    """A shell with job control, in there, gives the terminal back to nobody: who owned it is out of its sight."""
+    if not os.isatty(0) or os.tcgetpgrp(0) == os.getpgrp():
+        return
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # what else stops who takes a terminal
+    try:
+        os.tcsetpgrp(0, os.getpgrp())
+    finally:
+        signal.signal(signal.SIGTTOU, before)
 
 
 def _environment() -> dict[str, str]:

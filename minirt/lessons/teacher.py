@@ -32,8 +32,8 @@ def hold(lesson: Lesson) -> bool:
     with Lab() as lab:
         screen.title(f"{lesson.number}. {lesson.title}")
         screen.aside(
-            "This is the lab, a machine of its own inside of yours, which goes when the lesson ends. It has no link, no "
-            "address and no rule of yours. Your files can be read in it, and not be changed, but for those below /tmp. "
+            "This is the lab, a machine of its own inside of yours, which goes when the lesson ends. It has no link, "
+            "address or rule of yours. Your files can be read in it, and not be changed, but for those below /tmp. "
             f"{_door(lab)}",
             HELP,
         )
