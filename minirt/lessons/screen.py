@@ -33,6 +33,7 @@ class Screen:
 
     def paragraph(self, text: str) -> None:
         """Running text behind an empty line, broken to the terminal's width."""
+        self._to_a_line_of_its_own()
         self._print()
         lines = textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False)
         self._print(self._coded("\n".join(lines)))
@@ -55,6 +56,7 @@ class Screen:
         self._print(f"{back}{PROMPT}{self._in('command', command.replace(chr(10), chr(10) + MORE))}")
 
     def verdict(self, text: str, *, good: bool) -> None:
+        self._to_a_line_of_its_own()
         self._print(self._in("good", f"✓ {text}") if good else self._in("bad", f"✗ {text}"))
 
     def ask(self, prompt: str = PROMPT) -> str:
@@ -81,7 +83,7 @@ class Screen:
         return text
 
     def _to_a_line_of_its_own(self) -> None:
-        """The prompt's, also behind an answer that did not end its line: as many blanks as only a fresh line holds."""
+        """What follows, also behind an answer that did not end its line: as many blanks as only a fresh line holds."""
         if self._hands and self._colours:
             self._print(f"{' ' * (shutil.get_terminal_size().columns - 1)}\r\x1b[K", end="")
 
