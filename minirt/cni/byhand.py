@@ -222,7 +222,9 @@ class ByHand:
         before = View(plugin).get("prevResult")  # nobody else was called whose result it could be
         generated = dict(generated) | ({} if before is None else {"prevResult": before})
         return self._answer(
-            lambda: self._caller.call(command, network, network.version, plugin, self._path, generated, attachment)
+            lambda: self._caller.call(
+                command, network, network.version, plugin, self._path, generated, attachment, name=self.plugin_type
+            )
         )
 
     def _watch(self, event: Event) -> None:
