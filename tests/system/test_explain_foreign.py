@@ -89,6 +89,7 @@ def test_rules_inside_of_the_container_are_told(
     assert sorted(lines) == ["+ container: rule -4 priority 7 src all table 7", "+ container: table ip inner"]
     minirt("cni", "del", "lab", "/run/netns/box")
     minirt.machine.run("ip", "netns", "exec", "box", "nft", "flush", "ruleset")
+    minirt.machine.run("ip", "-n", "box", "rule", "del", "pref", "7")
 
 
 def test_what_cannot_be_seen_is_said(minirt: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -126,14 +126,14 @@ def test_a_key_that_means_nothing_does_nothing(minirt: Command) -> None:
 def test_every_verb_that_takes_it_stops(minirt: Command) -> None:
     minirt.ok("run", "-d", "-q", "--name", "web", "host", "sleep", "100")
     inside = Steps("exec", "--step", "web", "hostname")
-    inside.answer("\n", "\n", "\n", "\n")
+    inside.answer("\n", "\n", "\n")
     code, shown = inside.end()
     assert code == 0 and "$ nsenter --target" in shown and "$ setpriv" in shown
 
     stop = Steps("stop", "-t", "0", "--step", "web")
     stop.until("$ ip link del veth")
     assert any(name.startswith("veth") for name in minirt.machine.links())
-    stop.answer("\n")
+    stop.terminal.type("\n")
     stop.until("$ ip netns delete")
     assert not any(name.startswith("veth") for name in minirt.machine.links())
     stop.terminal.type("c\n")
