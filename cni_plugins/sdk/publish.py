@@ -26,7 +26,7 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cni_plugins.sdk.conntrack import Flow
     from cni_plugins.sdk.elements import Element
@@ -51,8 +51,9 @@ class Publish(Step):
     publication: Publication
 
     def describe(self) -> str:
-        table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
-        chains = [f"nft '{line}'" for terms in self.publication.terms for line in terms.commands(TABLE.name)]
+        there = self.nftables.rules(TABLE.name)
+        table = [] if there else [f"nft '{TABLE}'"]
+        chains = [f"nft '{line}'" for terms in self._without_chain(there) for line in terms.commands(TABLE.name)]
         changes = (*SUBNETS.additions(self.publication.subnets), *self._creations())
         return "\n".join([*table, *chains, *map(str, changes)])
 
@@ -88,9 +89,12 @@ class Publish(Step):
         there = self.nftables.rules(TABLE.name)
         if not there:
             TABLE.make(self.nftables, restore=self._others)
-        for terms in self.publication.terms:
-            if there.count(terms.chain) < len(terms.rules):
-                _make_chain(terms)
+        for terms in self._without_chain(there):
+            _make_chain(terms)
+
+    def _without_chain(self, there: Sequence[str]) -> Iterator[Terms]:
+        """Those of our terms whose chain lacks rules; `there` has the chain of each rule of the table."""
+        return (terms for terms in self.publication.terms if there.count(terms.chain) < len(terms.rules))
 
     def _add(self) -> None:
         shared = SUBNETS.additions(self.publication.subnets)
