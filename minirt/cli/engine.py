@@ -42,12 +42,12 @@ def make(quiet: bool = False, account: Account | None = None, recorder: Recorder
 def account(values: dict[str, Any], command: str = "", detached: bool = False) -> Account | None:
     """What --explain and --step ask for, and who looks on (`minirt serve`) is told of `command`. Nothing is loaded
     when there is none of them. Raises UsageError."""
-    asked = values.get("explain") is not None or values.get("step")
-    if not asked and not (command and os.path.exists(STORIES)):
+    form, steps = values.get("explain"), bool(values.get("step"))
+    if form is None and not steps and not (command and os.path.exists(STORIES)):
         return None
-    from minirt.cli import explaining
+    from minirt.explain import asked
 
-    return explaining.account(values, command, detached)
+    return asked.account(form, steps, command, detached)
 
 
 def recorder(values: dict[str, Any], command: str, hold: bool = False) -> Recorder | None:

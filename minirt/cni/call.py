@@ -34,14 +34,14 @@ else:
     import _signal
 
 
-def both(first: Watch, second: Watch) -> Watch:
-    """A watch of two: whoever only writes down comes first, for the other may wait for a person."""
+def both(first: Callable[[T], None], second: Callable[[T], None]) -> Callable[[T], None]:
+    """Two who listen, as one: whoever only writes down comes first, for the other may wait for a person."""
 
-    def watch(event: Event) -> None:
-        first(event)
-        second(event)
+    def hear(what: T) -> None:
+        first(what)
+        second(what)
 
-    return watch
+    return hear
 
 
 class NotStarted(PluginError):

@@ -1,5 +1,6 @@
 """`--explain`: who does what while a container gets its network, and by which commands a person would do the same.
 
+    asked.py     who is told
     account.py   what happens, as items: facts, commands, calls, answers; from the steps and events of a run
     glossary.py  what a command is for, and what shows what it did
     text.py      items for people: 100 columns, colours where the terminal wants them

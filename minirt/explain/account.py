@@ -182,7 +182,10 @@ class Account:
         env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
         details = {"program": call.path, "found": _found(call), "list": call.source, "environment": env}
         details["configuration"] = dict(call.config)
-        why = glossary.AFTER_FAILURE if self._failed and call.command == "DEL" else glossary.VERBS.get(call.command, "")
+        verbs = glossary.DELEGATES if call.by else glossary.VERBS
+        why = verbs.get(call.command, "")
+        if self._failed and call.command == "DEL" and not call.by:
+            why = glossary.AFTER_FAILURE
         self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
         self._plugins.append(call.plugin)
         if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):

@@ -14,6 +14,14 @@ VERBS = {
     "GC": "remove what belongs to no living container",
     "STATUS": "could ADD be served?",
 }
+# Of those that a plugin calls for its addresses.
+DELEGATES = {
+    "ADD": "choose its addresses: that is the IPAM plugin's part, which keeps account of them",
+    "DEL": "its addresses are free again",
+    "CHECK": "are the addresses still its own?",
+    "GC": "free the addresses that no living container has",
+    "STATUS": "are there addresses left?",
+}
 AFTER_FAILURE = "ADD has failed: all that were called are told to take back what they did, the last one first"
 _NAMES, _PORT, _ADDRESSES = "ip netns; lsns -t net", "bridge -d link show dev {dev}", "ip addr show dev {dev}"
 _CHILD = "ip -n {netns} -d link show dev {dev}"
