@@ -39,6 +39,9 @@ def script(commands: Sequence[str], last: str) -> str:
     """All of `commands`, each in the shell of those that make a process another."""
     lines: list[str] = []
     for place, command in enumerate(commands):
+        if command.startswith("script "):  # which runs its commands by a terminal of its own
+            inner = script(commands[place + 1 :], last).replace("'", "'\\''")
+            return "\n".join([*lines, f"exec {command} --return --command 'set -e\n{inner}'"])
         if BECOMES.match(command):
             inner = script(commands[place + 1 :], last).replace("'", "'\\''")
             return "\n".join([*lines, f"exec {command} sh -ec '{inner}'"])

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from support import leftovers
-from support.command import Command, bridge, eventually
+from support.command import PROGRAM, Command, bridge, eventually
 from support.typed import differences, look
 from support.typedrun import LOOK, check_exec, check_run, steady, told, types
 
 pytestmark = pytest.mark.leaves(*leftovers.SHARED, "directory *", "file *", "netns *", "cgroup *", "mount *")
 
+SEEN = 'cat /proc/self/mountinfo; echo; hostname; grep -E "^(Cap|NoNewPrivs|Uid|Gid|Groups)" /proc/self/status; ls /dev'
 JOINING = ("--network", "container:first", "host", "sh")
 
 
@@ -49,6 +50,19 @@ def test_the_commands_of_a_run_in_anothers_network_make_the_same_container(minir
     made = eventually(lambda: (text := minirt.ok("logs", "web")) and "inet" in text and text)
     assert steady(types(commands, f"{LOOK}; ip addr")) == steady(made), "\n".join(commands)
     minirt.ok("rm", "--force", "first", "web")
+
+
+def test_the_commands_of_a_run_with_a_terminal_make_the_same_container(minirt: Command) -> None:
+    """But for the process that moves what is typed there."""
+    words = (
+        f"{PROGRAM} run --explain=json --network none --hostname box --name web -t host sh -c '{SEEN}; tty' 2>/run/told"
+    )
+    made = minirt.machine.text("script", "--quiet", "--return", "--command", words, "/dev/null")
+    commands = told(Path("/run/told").read_text(encoding="utf-8"))
+    up = commands[: next(place for place, command in enumerate(commands) if command.startswith("ip netns delete"))]
+    assert any("/dev/console" in command for command in up)
+    assert steady(types(up, f"{SEEN}; tty")) == steady(made.replace("\n\n", "\n")), "\n".join(up)  # two terminals
+    minirt.ok("rm", "web")
 
 
 @pytest.mark.parametrize("asked", [(), ("--user", "1000:1000", "--workdir", "/tmp")])
