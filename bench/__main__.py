@@ -1,7 +1,8 @@
 """bench/run: what minirt costs, as ratios to what others do for the same.
 
 Tables: `run` is a whole `minirt run --rm host true`, beside a shell script that does it by hand with crun and the Go
-bridge plugin, and beside podman with the same network list; `plugins` is one attachment by the plugins as programs.
+bridge plugin, and beside podman with the same network list; `told` is the same run with `--explain`, `--trace` or a
+browser that looks on; `plugins` is one attachment by the plugins as programs.
 
 How to read them: times are medians of ROUNDS interleaved rounds, in milliseconds, with the lower quartile beside them
 as the value of a quiet machine. `ratio` is the first row's median over this row's: below 1, the first is faster. Only
@@ -20,11 +21,12 @@ from support.command import BRIDGE, FURNITURE
 from support.leftovers import SHARED
 from support.machine import Machine
 
-from bench import plugins, runs
+from bench import plugins, runs, told
 from bench.measure import Subject, interleaved, table
 
 TABLES: dict[str, tuple[str, Callable[[Machine], list[Subject]]]] = {
     "run": ("A networked run of `true`", runs.subjects),
+    "told": ("A networked run of `true` that tells of itself", told.subjects),
     "plugins": ("One attachment, masqueraded, plugins as programs", plugins.subjects),
 }
 

@@ -13,12 +13,9 @@ import time
 from errno import EACCES, EBUSY, ENOTEMPTY, EPERM, EROFS
 
 from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Step
 from minirt import sys
 from minirt.kernel import KernelStep
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from cni_plugins.spec.steps import Step
 
 MOUNT = "/sys/fs/cgroup"
 PARENT = "minirt"
@@ -65,6 +62,9 @@ class Unified(NoCgroup):
 
     def open(self) -> int:
         return os.open(self.paths[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def join(self) -> tuple[Step, ...]:
+        return tuple(BornThere(path) for path in self.paths)
 
 
 class Legacy(NoCgroup):
@@ -151,6 +151,19 @@ class JoinCgroup(KernelStep):
             os.write(fd, b"0")
         finally:
             os.close(fd)
+
+
+@record
+class BornThere(Step):
+    """This process is in the group since its birth; a person's shell has to move."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"echo 0 > {self.path}/cgroup.procs"
+
+    def apply(self) -> None:
+        pass
 
 
 def remove(path: str) -> None:

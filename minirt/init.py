@@ -166,9 +166,7 @@ def finish(
         from minirt import tty
 
         master, slave = tty.open_pair(process.size)
-        if console:
-            tty.be_console(slave)
-        tty.take(slave)
+        plan.do(tty.Terminal(slave), *((tty.Console(slave),) if console else ()))
         streams = (slave, slave, slave)
     _place(streams)
     # Pipes and terminals of ours are the user's to open again through /dev/stdout; files of the caller are not.

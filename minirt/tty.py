@@ -11,6 +11,8 @@ import os
 import termios
 from _struct import pack, unpack
 
+from cni_plugins.spec.record import record
+from cni_plugins.spec.steps import Step
 from minirt import sys
 from minirt.errors import SetupFailed
 
@@ -40,21 +42,37 @@ def open_pair(size: tuple[int, int]) -> tuple[int, int]:
     return master, slave
 
 
-def be_console(slave: int) -> None:
-    """Put the terminal at /dev/console, in the /dev that this container has just been given."""
-    directory = sys.openat2(sys.AT_FDCWD, "/dev", os.O_PATH | os.O_DIRECTORY, sys.RESOLVE_NO_SYMLINKS)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    os.close(os.open("console", flags, 0o600, dir_fd=directory))
-    place = sys.openat2(directory, "console", os.O_PATH, sys.RESOLVE_NO_SYMLINKS | sys.RESOLVE_BENEATH)
-    tree = sys.open_tree(slave, "")
-    sys.move_mount(tree, place)
-    for fd in (directory, place, tree):
-        os.close(fd)
+@record
+class Terminal(Step):
+    """This process, which leads a session without one, with a controlling terminal."""
+
+    slave: int
+
+    def describe(self) -> str:
+        return "script --quiet /dev/null"
+
+    def apply(self) -> None:
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
 
-def take(slave: int) -> None:
-    """Make it the controlling terminal of this process, which leads a session without one."""
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+@record
+class Console(Step):
+    """The terminal at /dev/console, in the /dev that this container has just been given."""
+
+    slave: int
+
+    def describe(self) -> str:
+        return "touch /dev/console && mount -o bind $(tty) /dev/console"
+
+    def apply(self) -> None:
+        directory = sys.openat2(sys.AT_FDCWD, "/dev", os.O_PATH | os.O_DIRECTORY, sys.RESOLVE_NO_SYMLINKS)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open("console", flags, 0o600, dir_fd=directory))
+        place = sys.openat2(directory, "console", os.O_PATH, sys.RESOLVE_NO_SYMLINKS | sys.RESOLVE_BENEATH)
+        tree = sys.open_tree(self.slave, "")
+        sys.move_mount(tree, place)
+        for fd in (directory, place, tree):
+            os.close(fd)
 
 
 def size_of(fd: int) -> tuple[int, int]:

@@ -262,7 +262,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no address left": (LEASE | {"rangeEnd": "10.1.0.1"}, "no IP addresses available"),
     "a route by way of nowhere": (
         LEASE | {"routes": [{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]},
-        "route add 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
+        "route prepend 10.9.0.0/16 via 192.0.2.1 dev eth0: ",
     ),
     "an IPAM plugin that is nowhere": ({"type": "nowhere"}, "nowhere"),
     "no address": ({"type": "static"}, "gave no IP address"),

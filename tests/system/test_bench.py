@@ -8,7 +8,7 @@ import pytest
 from support.house import TOP
 
 
-@pytest.mark.parametrize("table", ["run", "plugins"])
+@pytest.mark.parametrize("table", ["run", "told", "plugins"])
 def test_a_round_of_the_bench_gives_a_table(table: str) -> None:
     done = subprocess.run(
         [TOP / "bench/run", "-n", "1", table], capture_output=True, text=True, timeout=100, check=False

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support import leftovers
 from support.command import Command
+from support.house import within
 from support.startup import C_MODULES, MINIRT, PYTHON, bare, budget, names
 
 LOG = Path("/run/imports")
@@ -50,6 +51,26 @@ def test_what_run_imports_until_its_first_plugin_is_in_the_budget(
     _imported("host", "true")
     first = names(Path(f"{LOG}.first").read_text(encoding="utf-8")) - bare()
     assert budget(first, C_MODULES, UNTIL_PLUGIN) == []
+
+
+# What tells of a run: nothing of it is imported without a flag, and this with one. Plugins are forked from the run, and
+# name here what they import besides.
+TELLING = ("minirt.explain", "minirt.trace", "minirt.web", "minirt.cni.inside", "cni_plugins.sdk.narration")
+EXPLAIN = {
+    "cni_plugins.sdk.narration",
+    "minirt.cli.explaining",
+    "minirt.cni.inside",
+    *(f"minirt.explain{name}" for name in ("", ".account", ".beside", ".reasons", ".text")),
+}
+
+
+@pytest.mark.leaves(f"file {LOG}*", *leftovers.SHARED)
+@pytest.mark.usefixtures("minirt")
+def test_what_tells_of_a_run_is_imported_when_it_is_asked_for() -> None:
+    untold = _imported("-q", "host", "true")
+    assert {name for name in untold if within(name, *TELLING)} == set()
+    told = _imported("-q", "--explain", "host", "true")
+    assert told - untold == EXPLAIN
 
 
 @pytest.mark.leaves(f"file {LOG}*", *leftovers.SHARED)

@@ -320,7 +320,7 @@ def test_here_the_call_is_made_on_this_host(minirt: Command, lab: str) -> None:
     assert minirt.machine.links("box") == {"lo"} and leases() == []
 
 
-def test_what_is_recorded_of_a_run_costs_it_little(minirt: Command) -> None:
-    """One line of JSON for each thing: a trace of a whole life is small enough to be mailed."""
+def test_a_trace_of_a_whole_life_is_small_enough_to_be_mailed(minirt: Command) -> None:
+    """One line of JSON for each thing; what it costs the run is told by test_explain_cost."""
     minirt.ok("run", "-q", "--rm", "--trace", str(TRACE), "host", "true")
     assert len(TRACE.read_bytes()) < 64 << 10

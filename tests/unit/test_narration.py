@@ -60,6 +60,9 @@ def test_each_step_is_told_before_it_is_applied_and_how_it_is_undone_before_it_i
         who | {"step": "two", "undo": False},
         who | {"step": "not one", "undo": True},
     ]
+    ear.setblocking(False)
+    with pytest.raises(BlockingIOError):  # a message for each, and no more
+        ear.recv(1)
 
 
 def test_with_step_the_runtime_gives_leave_for_each(ear: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
