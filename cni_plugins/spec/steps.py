@@ -40,6 +40,8 @@ class Step:
 
 def commands(text: str) -> list[str]:
     """The commands of a description: a line each, but for a quoted text of several lines, which stays whole."""
+    if "\n" not in text:
+        return [text] if text else []
     found: list[str] = []
     for line in text.split("\n"):
         if found and found[-1].count("'") % 2:

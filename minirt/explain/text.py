@@ -148,7 +148,7 @@ def _details(details: Mapping[str, Any], margin: str) -> Iterator[str]:
 
 def with_variable(command: str, container_id: str) -> str:
     """`command` with $ID for the id, also where single quotes keep the shell from looking."""
-    if not container_id:
+    if not container_id or container_id not in command:
         return command
     head, *parts = command.split(container_id)
     for part in parts:
@@ -159,8 +159,11 @@ def with_variable(command: str, container_id: str) -> str:
 
 def wrapped(text: str, margin: str, again: str = "  ", at: str = " ") -> list[str]:
     """Words, or what else `at` divides, in lines; one that is longer than a line stays whole."""
+    text = text.strip()
+    if len(margin) + len(text) <= WIDTH:
+        return [margin + text]
     lines = [margin]
-    for word in text.strip().split(at):
+    for word in text.split(at):
         if len(lines[-1]) + len(word) > WIDTH and lines[-1].strip():
             lines.append(margin + again)
         lines[-1] += f"{word}{at}"
@@ -170,6 +173,9 @@ def wrapped(text: str, margin: str, again: str = "  ", at: str = " ") -> list[st
 def broken(command: str, first: str, margin: str, quoted: bool = False) -> Iterator[str]:
     """A command in lines that end in a backslash, for the shell to put together again, or, inside of the quotes of a
     text for it (`quoted` when it begins there), for nft. A word that is a list continues at the very left."""
+    if len(first) + len(command) <= WIDTH:
+        yield first + command
+        return
     cuts = [*_cuts(command, quoted)]
     head, start = first, 0
     while len(head) + len(command) - start > WIDTH:
