@@ -106,7 +106,7 @@ def draw(scheme: Scheme, columns: int = 0) -> str:
     out += [_edge(edge, boxes) for edge in scheme.edges]
     for box in boxes.values():
         out += _card(box)
-    out += _legend(frame[0], frame[1] + frame[3] + GAP)
+    out += _legend(scheme, frame[0], frame[1] + frame[3] + GAP)
     for number, note in enumerate(scheme.notes):
         out.append(_text(MARGIN, height - MARGIN / 2 - LINE * (len(scheme.notes) - 1 - number), note, "quiet"))
     return "\n".join([*out, "</svg>"])
@@ -118,12 +118,19 @@ def _described(scheme: Scheme) -> str:
     return " ".join([*cards, *scheme.notes])
 
 
-def _legend(x: float, y: float) -> Iterator[str]:
-    """What the two sorts of lines mean, below the frame."""
-    for kind, text in (("cable", "a wire"), ("routed", "by the host's routing")):
+def _sorts(scheme: Scheme) -> list[tuple[str, str, float]]:
+    """The sorts of lines that there are: class, meaning, and how wide that stands in the legend."""
+    there = {edge.routed for edge in scheme.edges}
+    sorts = ((False, "cable", "a wire"), (True, "routed", "by the host's routing"))
+    return [(kind, text, _SAMPLE + 8 + _wide(text) + GAP) for routed, kind, text in sorts if routed in there]
+
+
+def _legend(scheme: Scheme, x: float, y: float) -> Iterator[str]:
+    """What the sorts of lines mean, below the frame."""
+    for kind, text, width in _sorts(scheme):
         yield f'<path class="{kind}" d="M{x:.1f} {y:.1f} H{x + _SAMPLE:.1f}"/>'
         yield _text(x + _SAMPLE + 8, y + FONT * 0.35, text, "quiet")
-        x += _SAMPLE + 8 + _wide(text) + GAP
+        x += width
 
 
 def _style() -> str:
@@ -173,6 +180,7 @@ def _place(scheme: Scheme, columns: int) -> tuple[dict[str, Box], tuple[float, f
         right, lowest = _rows(boxes, containers, edge + GUTTER - FRAME, frame_top, columns)
     total = max(right, MARGIN + _wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
     total = max(total, *(MARGIN * 2 + _wide(note) for note in scheme.notes), 0)
+    total = max(total, MARGIN * 2 + sum(wide for _, _, wide in _sorts(scheme)) - GAP)
     frame = (MARGIN, frame_top, edge - MARGIN, bottom - frame_top)
     below = max(bottom + GAP + MARGIN, lowest + MARGIN if containers else 0)
     return boxes, frame, total, below + LINE * len(scheme.notes)
