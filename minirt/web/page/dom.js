@@ -58,8 +58,11 @@ async function copied(text) {
   }
 }
 
+// A line of words, of which no flag is torn apart behind its hyphens.
+export const whole = (line) => line.split(/(?<= )(-\S+)/).map((part, at) => (at % 2 ? h('span', { class: 'flag' }, part) : part));
+
 // A line to be typed.
-export const typed = (line) => h('div', { class: 'typed' }, h('code', {}, line), copier(line));
+export const typed = (line) => h('div', { class: 'typed' }, h('code', {}, whole(line)), copier(line));
 
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
