@@ -228,6 +228,13 @@ def test_what_is_no_story_is_passed_over(served: Served, minirt: Command) -> Non
     assert [story["command"] for story in served.stories()] == ["minirt run"]
 
 
+def test_an_item_of_another_version_is_passed_over(served: Served) -> None:
+    head = {"story": 1, "command": "minirt run", "time": 1e9}
+    items = [{"at": 0, "item": {"kind": kind, "who": "runtime", "text": "a word"}} for kind in ("fact", "call", "fact")]
+    (STORIES / "1").write_text("".join(f"{json.dumps(line)}\n" for line in (head, *items)))
+    assert [item["kind"] for item in served.story("minirt run")["items"]] == ["fact", "fact"]
+
+
 # --- what it costs, and what becomes of it ---------------------------------------------------------------------------
 
 
