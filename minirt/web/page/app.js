@@ -18,6 +18,7 @@ let known; // the stories that were there when the page came
 let fresh = 0;
 let heard = '';
 let written = 0;
+let changed = 0;
 
 const story = new Story((id, step) => {
   looked = { view: 'story', id, step };
@@ -129,7 +130,8 @@ function differences(before, after) {
   if (come.length + gone.length) {
     say([...come, ...gone].join(', '));
     $('changed').textContent = [...come, ...gone].join(', ');
-    setTimeout(() => { $('changed').textContent = ''; }, 6000);
+    clearTimeout(changed);
+    changed = setTimeout(() => { $('changed').textContent = ''; }, 6000);
   }
 }
 
