@@ -78,8 +78,11 @@ async function copied(text) {
   }
 }
 
-// A line of words, of which no flag is torn apart behind its hyphens.
-export const whole = (line) => line.split(/(?<= )(-\S+)/).map((part, at) => (at % 2 ? h('span', { class: 'flag' }, part) : part));
+// A line of words: no flag is torn apart behind its hyphens, and what is very long goes on below, wherever that may be.
+export function whole(line) {
+  const word = (text) => h('span', { class: text.length < 40 ? 'flag' : 'tight' }, text);
+  return line.split(/(?<= |^)(-\S+|\S{40,})/).map((part, at) => (at % 2 ? word(part) : part));
+}
 
 // A line to be typed.
 export const typed = (line) => h('div', { class: 'typed' }, h('code', {}, whole(line)), copier(line));

@@ -39,7 +39,8 @@ export function draw(source, choose) {
   for (const [, element] of gone) element.classList.add('going');
   clearTimeout(waiting);
   const before = new Map([...shown].map(([key, element]) => [key, element.textContent]));
-  waiting = setTimeout(() => place(next, keys, before, choose), gone.length && !calm() ? FADES : 0);
+  if (gone.length && !calm()) waiting = setTimeout(() => place(next, keys, before, choose), FADES);
+  else place(next, keys, before, choose);
 }
 
 export function select(id) {
@@ -74,6 +75,7 @@ function place(svg, keys, before, choose) {
     if (!first && before.get(key) !== element.textContent) mark(element);
   }
   select(selected.slice(2));
+  if (first) bring(shown.get(selected));
   more();
 }
 

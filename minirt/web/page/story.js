@@ -258,7 +258,6 @@ const short = (text) => text.replace(/\b[0-9a-f]{64}\b/g, (id) => id.slice(0, 12
 function printed(lines) {
   return lines.map((line, at) => {
     const span = h('span', {}, words(line), at < lines.length - 1 ? '\n' : '');
-    if (/\S{40}/.test(line)) span.className = 'tight';
     span.style.setProperty('--in', Math.min(line.length - line.trimStart().length, 14) + 2);
     return span;
   });
