@@ -134,7 +134,7 @@ class Browser:
         deadline = time.monotonic() + patience
         while not (value := true()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"{what}: not within {patience} s\n{self.text('body')}")
+                raise AssertionError(f"{what}: not within {patience} s\n{self.text('body')}\n{self.log()}")
             time.sleep(0.03)
         return value
 
