@@ -317,6 +317,18 @@ def test_it_ends_when_it_is_asked_to_and_nothing_is_left(minirt: Command) -> Non
         assert not STORIES.exists()
 
 
+def test_a_signal_that_comes_while_it_looks_is_not_lost(minirt: Command, tmp_path: Path) -> None:
+    """strace(1) sends it with the third answer of the kernel that it reads; who asks over HTTP is read at once."""
+    program = tmp_path / "traced"
+    inject = "inject=recvfrom:signal=TERM:when=3"
+    program.write_text(f'#!/bin/sh\nexec strace -f -qq -o /dev/null -e {inject} {PROGRAM} "$@"\n')
+    program.chmod(0o755)
+    served = Served(minirt, program=str(program))
+    with served.events():
+        assert served.process.wait(timeout=10) == 0
+    assert not STORIES.exists()
+
+
 def test_a_taken_port_is_told(served: Served, minirt: Command) -> None:
     stderr = minirt.fails(1, "serve", "--port", str(served.port))
     assert f"port {served.port} of 127.0.0.1 is taken" in stderr and "--port" in stderr
