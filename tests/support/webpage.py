@@ -2,8 +2,8 @@
 
 A browser takes seconds to start, so it and its machine serve a whole file of tests:
 
-    @pytest.fixture(scope="module")                    @pytest.fixture(scope="module")
-    def machine(): yield from webpage.machine()        def browser(machine, tmp_path_factory): …
+    @pytest.fixture(scope="module")                            @pytest.fixture(scope="module")
+    def machine(request): yield from webpage.machine(request)  def browser(machine, tmp_path_factory): …
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import pytest
 
 from support import leftovers
 from support.browser import Browser
@@ -20,11 +22,15 @@ from support.machine import Machine
 GRAPH = "document.querySelector('#picture > div').shadowRoot"
 
 
-def machine() -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine that many tests share: what all of them together leave there is asked for once."""
+    failed = request.session.testsfailed
     with Machine() as private:
         private.leaves(*leftovers.SHARED, "directory /etc/cni/net.d")
         yield private
+        if request.session.testsfailed > failed:
+            private.patience = 0.0  # a test that failed is to blame for enough
+            private.leaves("*")
         left = private.leftovers()
     assert left == [], "left behind"
 

@@ -34,8 +34,8 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    yield from webpage.machine()
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    yield from webpage.machine(request)
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +120,9 @@ def test_every_view_looks_finished(scene: Scene, browser: Browser, view: str, sc
 def test_the_step_is_in_sight_in_diagram_and_account_whatever_becomes_of_the_screen(
     scene: Scene, browser: Browser, screen: str
 ) -> None:
-    browser.screen(*SCREENS["laptop"])
+    browser.screen(*SCREENS["laptop" if "phone" in screen else "phone"])
     show(scene, "step")
+    browser.press(*["right"] * 20)
     browser.screen(*SCREENS[screen])
     within = """return ['#sequence', '#account'].map(e => document.querySelector(e)).map(e => {
         const [box, row] = [e, e.querySelector('.current')].map(one => one.getBoundingClientRect());

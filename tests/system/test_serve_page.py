@@ -26,8 +26,8 @@ MARKUP = '<img src=x onerror="window.hit=1">'
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
-    yield from webpage.machine()
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    yield from webpage.machine(request)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,7 @@ def test_a_container_in_the_graph_leads_to_its_facts_and_these_to_its_stories(pa
         assert fact in page.facts, fact
     chosen = "return [...g.querySelectorAll('[aria-current] .title')].map(e => e.textContent)"
     assert page.drawn(chosen) == ["web"]
+    assert page.browser.texts("#containers [aria-current] b") == ["web"]
     page.browser.click("#facts .rows a")
     page.comes("#story-title", "minirt run web")
     assert page.lanes == ["runtime", "bridge", "host-local", "portmap", "kernel"]

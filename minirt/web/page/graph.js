@@ -75,7 +75,6 @@ function place(svg, keys, before, choose) {
     if (!first && before.get(key) !== element.textContent) mark(element);
   }
   select(selected.slice(2));
-  if (first) bring(shown.get(selected));
   more();
 }
 
