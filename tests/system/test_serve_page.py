@@ -217,6 +217,21 @@ def test_the_address_is_that_of_the_step_and_leads_there_again(told: Page) -> No
     assert "Failed to load resource" in "".join(told.browser.log()), "by the browser itself, of the answer 404"
 
 
+def test_whoever_leaves_a_story_just_after_a_step_has_left_it(told: Page) -> None:
+    """The address is written a moment after the step: here when a link has been followed, and the page not yet heard
+    of it."""
+    told.browser.script(
+        """const later = [], real = window.setTimeout;
+        window.setTimeout = (what) => later.push(what);
+        document.getElementById('next').click();
+        window.setTimeout = real;
+        location.hash = '#/';
+        for (const what of later) what();"""
+    )
+    told.until("the overview is there", lambda: told.browser.text("#containers"))
+    assert told.address == "#/"
+
+
 def test_the_account_is_what_explain_prints_to_the_letter_and_the_lanes_are_who_takes_part(
     page: Page, minirt: Command
 ) -> None:

@@ -22,9 +22,10 @@ let changed = 0;
 
 const story = new Story((id, step) => {
   looked = { view: 'story', id, step };
+  const from = location.hash; // whoever follows a link meanwhile has another, before the page hears of it
   clearTimeout(written); // browsers refuse an address that changes many times a second
   written = setTimeout(() => {
-    if (looked.view === 'story') history.replaceState(null, '', address(looked));
+    if (looked.view === 'story' && location.hash === from) history.replaceState(null, '', address(looked));
   }, 120);
 });
 
