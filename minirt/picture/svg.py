@@ -88,7 +88,7 @@ def draw(scheme: Scheme) -> str:
     out += [_edge(edge, boxes) for edge in scheme.edges]
     for box in boxes.values():
         out += _card(box)
-    out += _legend(frame[0], frame[1] + frame[3] + GAP)
+    out += _legend(scheme, frame[0], frame[1] + frame[3] + GAP)
     for number, note in enumerate(scheme.notes):
         y = height - MARGIN / 2 - LINE * (len(scheme.notes) - 1 - number)
         out.append(text(MARGIN, y, note, "quiet", FONT))
@@ -101,12 +101,19 @@ def _described(scheme: Scheme) -> str:
     return " ".join([*cards, *scheme.notes])
 
 
-def _legend(x: float, y: float) -> Iterator[str]:
-    """What the two sorts of lines mean, below the frame."""
-    for kind, meaning in (("cable", "a wire"), ("routed", "by the host's routing")):
+def _sorts(scheme: Scheme) -> list[tuple[str, str, float]]:
+    """The sorts of lines that there are: class, meaning, and how wide that stands in the legend."""
+    there = {edge.routed for edge in scheme.edges}
+    sorts = ((False, "cable", "a wire"), (True, "routed", "by the host's routing"))
+    return [(kind, words, _SAMPLE + 8 + wide(words, FONT) + GAP) for routed, kind, words in sorts if routed in there]
+
+
+def _legend(scheme: Scheme, x: float, y: float) -> Iterator[str]:
+    """What the sorts of lines mean, below the frame."""
+    for kind, words, width in _sorts(scheme):
         yield f'<path class="{kind}" d="M{x:.1f} {y:.1f} H{x + _SAMPLE:.1f}"/>'
-        yield text(x + _SAMPLE + 8, y + FONT * 0.35, meaning, "quiet", FONT)
-        x += _SAMPLE + 8 + wide(meaning, FONT) + GAP
+        yield text(x + _SAMPLE + 8, y + FONT * 0.35, words, "quiet", FONT)
+        x += width
 
 
 def _colours(of: Mapping[str, str]) -> Iterator[str]:
@@ -146,6 +153,7 @@ def _place(scheme: Scheme) -> tuple[dict[str, Box], tuple[float, float, float, f
         right, lowest = _rows(boxes, containers, edge + GUTTER - FRAME, frame_top)
     total = max(right, MARGIN + wide(f"{scheme.host}, {scheme.title}", HEADING)) + MARGIN
     total = max(total, *(MARGIN * 2 + wide(note, FONT) for note in scheme.notes), 0)
+    total = max(total, MARGIN * 2 + sum(width for _, _, width in _sorts(scheme)) - GAP)
     frame = (MARGIN, frame_top, edge - MARGIN, bottom - frame_top)
     below = max(bottom + GAP + MARGIN, lowest + MARGIN if containers else 0)
     return boxes, frame, total, below + LINE * len(scheme.notes)

@@ -11,9 +11,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator, Mapping
 
 NAMES = ("localhost", "127.0.0.1", "[::1]")
+# Seconds before each reading. The kernel hands the table out in pieces, between which sockets come and go: a browser's
+# was once missing in one, and with it a script of the page.
+_PAUSES = (0, 0.001, 0.01, 0.1)
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
@@ -35,11 +39,13 @@ def owner(family: socket.AddressFamily, theirs: tuple[str, int], ours: tuple[str
     """Whose the socket is that is connected from `theirs` to `ours`, addresses of this machine; None when the kernel
     does not know it (any more)."""
     wanted = _place(family, theirs), _place(family, ours)
-    for line in _lines(_TABLES[family]):
-        # sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …
-        fields = line.split()
-        if (fields[1], fields[2]) == wanted:
-            return int(fields[7])
+    for wait in _PAUSES:
+        time.sleep(wait)
+        for line in _lines(_TABLES[family]):
+            # sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …
+            fields = line.split()
+            if (fields[1], fields[2]) == wanted:
+                return int(fields[7])
     return None
 
 

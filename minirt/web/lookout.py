@@ -73,15 +73,22 @@ class Lookout:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._drawn = 0.0
         self._due = False
+        self._over = False
         self.board = Board(lambda: os.eventfd_write(self._bell, 1))
 
+    def end(self, *_: object) -> None:
+        """Have `keep` end: what a signal does. If its handler raised while we look, that would be lost in pyroute2's
+        event loop: asyncio reports what a callback raises, and goes on."""
+        self._over = True
+        os.eventfd_write(self._bell, 1)
+
     def keep(self) -> None:
-        """Until a signal comes."""
+        """Until `end`."""
         poll = select.poll()
         for source in (self._folders.fileno(), self._links.fileno(), self._bell):
             poll.register(source, select.POLLIN)
         self._tell()
-        while True:
+        while not self._over:
             ready = {fd for fd, _ in poll.poll(self._patience())}
             if ready:
                 time.sleep(GATHER)
@@ -89,7 +96,7 @@ class Lookout:
                     _drain(fd)
             self._stories_grow()
             self._due = self._due or bool(ready) or self.board.read
-            if self._due and self.board.read and time.monotonic() >= self._drawn + APART:
+            if self._due and self.board.read and not self._over and time.monotonic() >= self._drawn + APART:
                 self._draw()
 
     def _patience(self) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from minirt.cni import cache, discovery
 from minirt.netadmin.catalog import Catalog
 from minirt.shelf import Shelf
-from minirt.supervise import Interrupted, interrupting
+from minirt.supervise import ENDING, Interrupted, Signals, interrupting
 from minirt.web import server
 from minirt.web.lookout import Lookout
 from minirt.web.stories import Stories
@@ -25,9 +25,10 @@ def serve(catalog: Catalog, containers: Shelf, port: int, network: str, environ:
             view = View(catalog, containers, network)
             folders = (discovery.DIRECTORY, cache.ROOT)
             lookout = Lookout(view, stories, folders, (containers.store.containers,))
-            server.answer(servers, lookout.board)
-            print(f"http://127.0.0.1:{servers[0].server_port}/", flush=True)
-            lookout.keep()
+            with Signals(lookout.end, ENDING):
+                server.answer(servers, lookout.board)
+                print(f"http://127.0.0.1:{servers[0].server_port}/", flush=True)
+                lookout.keep()
     except (Interrupted, KeyboardInterrupt):
         pass
     finally:

@@ -76,14 +76,18 @@ class Story:
                 self._head = document if document.get("story") == FORMAT else {}
                 return
             item = Item(**document["item"])
+            lines = self._printed(item)
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # cut off by a full disk, or another version's
-        self._text.write(item)
-        lines = self._page.getvalue().splitlines()
-        self._page.seek(0)
-        self._page.truncate()
         self.items.append({**item.to_json(), "lines": lines, "at": document.get("at", 0)})
         self._note(item)
+
+    def _printed(self, item: Item) -> list[str]:
+        """As --explain=full prints it."""
+        self._page.seek(0)
+        self._page.truncate()
+        self._text.write(item)
+        return self._page.getvalue().splitlines()
 
     def _note(self, item: Item) -> None:
         """What the list of stories says of it."""

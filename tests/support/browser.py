@@ -21,9 +21,10 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for "this i
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-    "--force-color-profile=srgb",
+    "--force-color-profile=srgb", "about:blank",
 )  # fmt: skip
 _PATIENCE = 10.0
+PHONES = 600  # pixels: what is narrower has fingers for a pointer
 
 
 class Browser:
@@ -41,7 +42,7 @@ class Browser:
         line = next(line for line in self._driver.stdout if "successfully on port" in line)
         self._port = int(line.rpartition("port")[2].strip(" .\n"))
         options = {"binary": "/usr/bin/chromium", "args": [*_FLAGS, f"--user-data-dir={home}/profile"]}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
         self._session = ""
         made = self._ask("POST", "", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/{made['sessionId']}"
@@ -73,9 +74,24 @@ class Browser:
     def go(self, url: str) -> None:
         self._ask("POST", "/url", {"url": url})
 
+    def reload(self) -> None:
+        self._ask("POST", "/refresh")
+
     def click(self, selector: str) -> None:
-        element = self._ask("POST", "/element", {"using": "css selector", "value": selector})[_ELEMENT]
-        self._ask("POST", f"/element/{element}/click")
+        self.click_on("return document.querySelector(arguments[0])", selector)
+
+    def click_on(self, found: str, *arguments: Any) -> None:
+        """A click into the middle of the element that a body of JavaScript gives: of a shadow tree, say. Whoever clicks
+        where something is drawn anew just then, clicks again."""
+        for again in (True, True, False):
+            element = self.script(found, *arguments)
+            assert element, f"there is no {arguments}"
+            try:
+                self._ask("POST", f"/element/{element[_ELEMENT]}/click")
+                return
+            except AssertionError as error:
+                if "stale element" not in str(error) or not again:
+                    raise
 
     def press(self, *keys: str) -> None:
         """Keys by their names, to whatever has the focus."""
@@ -92,12 +108,12 @@ class Browser:
 
     def screen(self, width: int, height: int, scheme: str = "light", still: bool = True) -> None:
         """The size of the screen, its colours, and whether its owner wants nothing to move."""
-        self.chromium(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
         features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce" if still else "no-preference"}
         listed = [{"name": name, "value": value} for name, value in features.items()]
         self.chromium("Emulation.setEmulatedMedia", features=listed)
+        self.chromium("Emulation.setTouchEmulationEnabled", enabled=width < PHONES)
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < PHONES}
+        self.chromium("Emulation.setDeviceMetricsOverride", **metrics)
 
     # --- eyes --------------------------------------------------------------------------------------------------------
 
@@ -109,15 +125,16 @@ class Browser:
         return found
 
     def text(self, selector: str) -> str:
-        """What stands in the first element, as it is seen."""
-        return str(self.script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
+        """What stands in the first element, as it is seen; nothing where that is not shown."""
+        seen = "const e = document.querySelector(arguments[0]); return e?.checkVisibility() ? e.innerText : ''"
+        return str(self.script(seen, selector))
 
     def until(self, what: str, true: Callable[[], Any], patience: float = _PATIENCE) -> Any:
         """Wait until `true` gives something true, and give that."""
         deadline = time.monotonic() + patience
         while not (value := true()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"{what}: not within {patience} s\n{self.text('body')}")
+                raise AssertionError(f"{what}: not within {patience} s\n{self.text('body')}\n{self.log()}")
             time.sleep(0.03)
         return value
 
@@ -131,3 +148,9 @@ class Browser:
     def log(self) -> Sequence[str]:
         """What the console has said since it was asked last."""
         return [f"{entry['level']} {entry['message']}" for entry in self._ask("POST", "/se/log", {"type": "browser"})]
+
+    def requests(self) -> Sequence[str]:
+        """What has been asked of the network since that was asked last: addresses."""
+        entries = [json.loads(entry["message"]) for entry in self._ask("POST", "/se/log", {"type": "performance"})]
+        asked = [entry["message"] for entry in entries if entry["message"]["method"] == "Network.requestWillBeSent"]
+        return [message["params"]["request"]["url"] for message in asked]

@@ -58,9 +58,9 @@ class Command:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *words: str, program: str = PROGRAM, **options: Any) -> subprocess.Popen[str]:
         """Start it, and leave it running until the test is over."""
-        process = subprocess.Popen([PROGRAM, *words], text=True, **options)
+        process = subprocess.Popen([program, *words], text=True, **options)
         self._started.append(process)
         return process
 

@@ -51,11 +51,11 @@ class Events:
 
 
 class Served:
-    """`minirt serve` at a free port, until it is ended."""
+    """`minirt serve` at a port, else at a free one, until it is ended."""
 
-    def __init__(self, minirt: Command, *words: str, env: Mapping[str, str] | None = None) -> None:
-        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = minirt.start("serve", "--port", "0", *words, env=env, **options)
+    def __init__(self, minirt: Command, *words: str, port: int = 0, **options: Any) -> None:
+        options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = minirt.start("serve", "--port", str(port), *words, **options)
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http://127.0.0.1:"), self.process.communicate()

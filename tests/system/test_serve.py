@@ -228,6 +228,13 @@ def test_what_is_no_story_is_passed_over(served: Served, minirt: Command) -> Non
     assert [story["command"] for story in served.stories()] == ["minirt run"]
 
 
+def test_an_item_of_another_version_is_passed_over(served: Served) -> None:
+    head = {"story": 1, "command": "minirt run", "time": 1e9}
+    items = [{"at": 0, "item": {"kind": kind, "who": "runtime", "text": "a word"}} for kind in ("fact", "call", "fact")]
+    (STORIES / "1").write_text("".join(f"{json.dumps(line)}\n" for line in (head, *items)))
+    assert [item["kind"] for item in served.story("minirt run")["items"]] == ["fact", "fact"]
+
+
 # --- what it costs, and what becomes of it ---------------------------------------------------------------------------
 
 
@@ -308,6 +315,18 @@ def test_it_ends_when_it_is_asked_to_and_nothing_is_left(minirt: Command) -> Non
             events.until("picture")
             assert served.end(number) == 0
         assert not STORIES.exists()
+
+
+def test_a_signal_that_comes_while_it_looks_is_not_lost(minirt: Command, tmp_path: Path) -> None:
+    """strace(1) sends it with the third answer of the kernel that it reads; who asks over HTTP is read at once."""
+    program = tmp_path / "traced"
+    inject = "inject=recvfrom:signal=TERM:when=3"
+    program.write_text(f'#!/bin/sh\nexec strace -f -qq -o /dev/null -e {inject} {PROGRAM} "$@"\n')
+    program.chmod(0o755)
+    served = Served(minirt, program=str(program))
+    with served.events():
+        assert served.process.wait(timeout=10) == 0
+    assert not STORIES.exists()
 
 
 def test_a_taken_port_is_told(served: Served, minirt: Command) -> None:

@@ -100,6 +100,13 @@ def test_no_label_of_an_svg_overlaps_another_or_leaves_its_card(picture: Picture
             assert set(interface.link.addresses) <= set(drawn.words)
 
 
+def test_a_host_with_nothing_on_it_has_room_for_what_its_lines_mean() -> None:
+    for links, legend in (((), []), ((UPLINK,), ["by the host's routing"])):
+        drawn = Svg(svg.draw(scheme.of(Picture("l", Space("", 1, links, ()), (), ()))))
+        assert drawn.faults() == []
+        assert [word for word in drawn.words if word in ("a wire", "by the host's routing")] == legend
+
+
 def test_a_dozen_containers_fit_a_slide_and_no_wire_runs_through_one() -> None:
     ends = [Link(20 + n, f"veth{n:08x}", "veth", "02:00:00:00:00:04", True, below=3) for n in range(12)]
     containers = []

@@ -18,12 +18,14 @@ let known; // the stories that were there when the page came
 let fresh = 0;
 let heard = '';
 let written = 0;
+let changed = 0;
 
 const story = new Story((id, step) => {
   looked = { view: 'story', id, step };
+  const from = location.hash; // whoever follows a link meanwhile has another, before the page hears of it
   clearTimeout(written); // browsers refuse an address that changes many times a second
   written = setTimeout(() => {
-    if (looked.view === 'story') history.replaceState(null, '', address(looked));
+    if (looked.view === 'story' && location.hash === from) history.replaceState(null, '', address(looked));
   }, 120);
 });
 
@@ -129,7 +131,8 @@ function differences(before, after) {
   if (come.length + gone.length) {
     say([...come, ...gone].join(', '));
     $('changed').textContent = [...come, ...gone].join(', ');
-    setTimeout(() => { $('changed').textContent = ''; }, 6000);
+    clearTimeout(changed);
+    changed = setTimeout(() => { $('changed').textContent = ''; }, 6000);
   }
 }
 

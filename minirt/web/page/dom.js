@@ -22,11 +22,31 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Replace what is in `parent`; whoever had the focus there has it again, if it is there again.
+// What is in `parent` becomes `children`. What stays as it is, is let be: it may be under a finger, or selected. Whoever
+// had the focus there has it again, if it is there again.
 export function put(parent, ...children) {
   const had = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  parent.replaceChildren(...children);
+  become(parent, children);
   if (had) parent.querySelector(`[data-key="${CSS.escape(had)}"]`)?.focus();
+}
+
+function become(parent, next) {
+  const old = [...parent.childNodes];
+  next.forEach((node, at) => {
+    if (!old[at]) parent.append(node);
+    else if (!old[at].isEqualNode(node)) change(old[at], node);
+  });
+  for (const node of old.slice(next.length)) node.remove();
+}
+
+function change(old, node) {
+  if (old.nodeType !== Node.ELEMENT_NODE || old.localName !== node.localName) {
+    old.replaceWith(node);
+    return;
+  }
+  for (const name of old.getAttributeNames()) if (!node.hasAttribute(name)) old.removeAttribute(name);
+  for (const name of node.getAttributeNames()) old.setAttribute(name, node.getAttribute(name));
+  become(old, [...node.childNodes]);
 }
 
 export function say(text) {
@@ -36,7 +56,7 @@ export function say(text) {
 export function copier(text, what = 'Copy') {
   const button = h('button', { type: 'button', class: 'copy', 'data-copies': text }, what);
   button.addEventListener('click', async () => {
-    button.textContent = (await copied(text)) ? 'Copied' : 'Not copied';
+    button.textContent = (await copied(button.dataset.copies)) ? 'Copied' : 'Not copied';
     say(button.textContent);
     setTimeout(() => { button.textContent = what; }, 1600);
   });
@@ -58,8 +78,14 @@ async function copied(text) {
   }
 }
 
+// A line of words: no flag is torn apart behind its hyphens, and what is very long goes on below, wherever that may be.
+export function whole(line) {
+  const word = (text) => h('span', { class: text.length < 40 ? 'flag' : 'tight' }, text);
+  return line.split(/(?<= |^)(-\S+|\S{40,})/).map((part, at) => (at % 2 ? word(part) : part));
+}
+
 // A line to be typed.
-export const typed = (line) => h('div', { class: 'typed' }, h('code', {}, line), copier(line));
+export const typed = (line) => h('div', { class: 'typed' }, h('code', {}, whole(line)), copier(line));
 
 export const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 

@@ -39,12 +39,29 @@ export function draw(source, choose) {
   for (const [, element] of gone) element.classList.add('going');
   clearTimeout(waiting);
   const before = new Map([...shown].map(([key, element]) => [key, element.textContent]));
-  waiting = setTimeout(() => place(next, keys, before, choose), gone.length && !calm() ? FADES : 0);
+  if (gone.length && !calm()) waiting = setTimeout(() => place(next, keys, before, choose), FADES);
+  else place(next, keys, before, choose);
 }
 
 export function select(id) {
+  const before = selected;
   selected = id ? `c_${id}` : '';
   for (const [key, element] of shown) element.toggleAttribute('aria-current', key === selected);
+  if (selected !== before) bring(shown.get(selected));
+}
+
+// Where the picture is wider than the screen, what is looked at is brought into sight.
+function bring(element) {
+  if (!element) return;
+  const [card, sight] = [element.getBoundingClientRect(), box.getBoundingClientRect()];
+  if (card.left >= sight.left && card.right <= sight.right) return;
+  const left = box.scrollLeft + card.left - sight.left - Math.max(0, sight.width - card.width) / 2;
+  box.scrollTo({ left, behavior: calm() ? 'auto' : 'smooth' });
+}
+
+// Its right edge fades as long as there is more of it.
+function more() {
+  box.classList.toggle('more', box.scrollWidth - box.clientWidth - box.scrollLeft > 4);
 }
 
 function place(svg, keys, before, choose) {
@@ -58,6 +75,7 @@ function place(svg, keys, before, choose) {
     if (!first && before.get(key) !== element.textContent) mark(element);
   }
   select(selected.slice(2));
+  more();
 }
 
 function door(element, id, choose) {
@@ -98,3 +116,6 @@ fit.addEventListener('click', () => {
   const whole = box.classList.toggle('fits');
   fit.setAttribute('aria-pressed', whole);
 });
+box.addEventListener('scroll', more, { passive: true });
+new ResizeObserver(more).observe(box);
+new ResizeObserver(more).observe(root);

@@ -108,7 +108,7 @@ function known(item) {
     item.interfaces.map((part) => one(part.ifname, h('div', { class: 'mono' },
       part.addresses.map((address) => h('div', {}, address)),
       part.mac ? h('div', { class: 'quiet' }, part.mac) : '',
-      h('div', { class: 'quiet' }, [part.network && `network ${part.network}`, part.host && `host's end ${part.host}`]
+      h('div', { class: 'quiet note' }, [part.network && `network ${part.network}`, part.host && `host's end ${part.host}`]
         .filter(Boolean).join(', '))))),
     item.interfaces.length ? [] : one('network', 'no interface but lo'),
     item.ports.length ? one('ports', h('div', { class: 'mono' }, item.ports.map((port) => h('div', {}, port)))) : []);

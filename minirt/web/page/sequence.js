@@ -15,7 +15,8 @@ export const KERNEL = 'kernel';
 const BESIDE = 'process 1';
 const ADVANCE = 0.602; // of the font's size
 const LABEL = 0.8; // of the root's font size: labels, and names
-const ROW = 2.3;
+const ROW = 2.3; // and where fingers point:
+const ROOMY = 2.6;
 const BAR = 9;
 const ENOUGH = 44; // characters of a label that say what it is about
 
@@ -49,7 +50,7 @@ export class Sequence {
     this.rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
     this.width = this.scroller.clientWidth;
     this.char = LABEL * this.rem * ADVANCE;
-    this.row = Math.round(ROW * this.rem);
+    this.row = Math.round((matchMedia('(pointer: coarse)').matches ? ROOMY : ROW) * this.rem);
     this.lanes = this.place(participants(this.shown));
     const height = this.shown.length * this.row + this.rem;
     const svg = s('svg', {

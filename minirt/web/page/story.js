@@ -1,7 +1,7 @@
 // A story, step by step: the diagram, the step, the whole account, and the buttons. Step 0 is the story as a whole.
 
 import { badges } from './overview.js';
-import { $, calm, clock, copier, count, duration, h, say } from './dom.js';
+import { $, calm, clock, copier, count, duration, h, say, whole as words } from './dom.js';
 import { Sequence, folds, kind, KERNEL, withVariable } from './sequence.js';
 
 const PACE = 1700; // ms a step, when it plays by itself
@@ -22,6 +22,7 @@ export class Story {
     $('play').addEventListener('click', () => this.play());
     $('slider').addEventListener('input', () => this.go(this.steps[$('slider').value - 1] ?? 0));
     $('fold').querySelector('input').addEventListener('change', (event) => this.fold(event.target.checked));
+    new ResizeObserver(() => this.reveal(true)).observe($('account'));
     this.buttons();
   }
 
@@ -34,7 +35,9 @@ export class Story {
     Object.assign(this, { id, items: [], told: undefined, step, unfolded: false, lost: false });
     this.stop();
     await this.load();
-    if (id === this.id) this.go(step, false);
+    if (id !== this.id) return;
+    $('account').scrollTop = $('sequence').scrollTop = 0;
+    this.go(step, false);
   }
 
   close() {
@@ -145,8 +148,8 @@ export class Story {
     line.hidden = at < 0 && !this.told?.failed;
     if (line.hidden) return;
     const item = this.items[at];
-    line.replaceChildren(h('strong', {}, item ? `${item.who} failed: ` : 'It failed.'), item ? withVariable(item.text, this.container) : '', ' ',
-      item ? h('a', { href: `#/story/${encodeURIComponent(this.id)}/${at + 1}` }, `Step ${at + 1}`) : '');
+    line.replaceChildren(h('strong', {}, item ? `${item.who} failed: ` : 'It failed.'), item ? short(withVariable(item.text, this.container)) : '', ' ',
+      item ? h('a', { href: `#/story/${encodeURIComponent(this.id)}/${at + 1}` }, 'See the step') : '');
   }
 
   account() {
@@ -164,19 +167,14 @@ export class Story {
     const place = steps.indexOf(step) + 1;
     this.sequence.mark(step, quick);
     $('step').replaceChildren(...(step ? card(items[step - 1], place, steps.length, this.container) : whole(this)));
-    let here;
     for (const line of $('account').children) {
       const is = step > 0 && Number(line.dataset.step) === step;
       line.classList.toggle('current', is);
-      if (is) {
-        line.setAttribute('aria-current', 'step');
-        here = line;
-      } else {
-        line.removeAttribute('aria-current');
-      }
+      if (is) line.setAttribute('aria-current', 'step');
+      else line.removeAttribute('aria-current');
     }
     $('account').classList.toggle('stepping', step > 0);
-    if (here) this.reveal(here, quick);
+    this.reveal(quick);
     Object.assign($('slider'), { max: steps.length, value: place });
     $('slider').setAttribute('aria-valuetext', step ? `${place} of ${steps.length}: ${items[step - 1].text}` : 'the whole story');
     $('place').textContent = `${place} / ${steps.length}`;
@@ -186,8 +184,10 @@ export class Story {
   }
 
   // The account is scrolled to the step, and the page stays where it is.
-  reveal(line, quick) {
+  reveal(quick) {
     const list = $('account');
+    const line = list.querySelector('.current');
+    if (!line) return;
     const top = line.offsetTop - list.offsetTop - list.clientHeight * 0.3;
     list.scrollTo({ top, behavior: quick || calm() ? 'auto' : 'smooth' });
   }
@@ -251,11 +251,13 @@ export class Story {
   }
 }
 
+// What is said of a failure names others' ids: their beginning will do.
+const short = (text) => text.replace(/\b[0-9a-f]{64}\b/g, (id) => id.slice(0, 12));
+
 // Lines as they are printed; one that has no room goes on below, a little further in.
 function printed(lines) {
   return lines.map((line, at) => {
-    const span = h('span', {}, at < lines.length - 1 ? `${line}\n` : line);
-    if (/\S{40}/.test(line)) span.className = 'tight';
+    const span = h('span', {}, words(line), at < lines.length - 1 ? '\n' : '');
     span.style.setProperty('--in', Math.min(line.length - line.trimStart().length, 14) + 2);
     return span;
   });
@@ -284,7 +286,7 @@ function card(item, place, most, id) {
       h('span', { class: 'of' }, `step ${place} of ${most}`,
         item.at !== undefined ? ` · +${duration(item.at)}` : '')),
     h('div', { class: `what ${item.kind}${item.text.length > 140 ? ' long' : ''}` },
-      h(command ? 'code' : 'span', {}, item.kind === 'undo' ? 'undo: ' : '', withVariable(item.text, id)),
+      h(command ? 'code' : 'span', {}, item.kind === 'undo' ? 'undo: ' : '', words(withVariable(item.text, id))),
       command ? copier(item.text) : ''),
     item.why ? h('p', { class: 'why' }, item.why) : '',
     item.seconds ? h('p', { class: 'why' }, `It took ${duration(item.seconds)}.`) : '',
