@@ -102,7 +102,7 @@ class Account:
         """A container is about to be made."""
         self._down = False
         self.netns = record.netns or f"{NETNS_DIR}/{record.id}"
-        self.fact(f"a container called {record.name}", id=record.id)
+        self.fact(f"a container called {record.name}", id=record.id, name=record.name)
         for attachment, reason in zip(selection.attachments, selection.reasons, strict=True):
             self.fact(f"network {attachment.network.name}, as {attachment.ifname}: {reason}")
         if not selection.attachments:

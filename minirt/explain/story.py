@@ -3,7 +3,7 @@
     {"story": 1, "command": "minirt run", "time": 1795509251.2}
     {"at": 0.0012, "item": {"kind": "call", "who": "runtime", "to": "bridge", …}}      at: seconds since `time`
 
-While somebody serves, the folder STORIES is there, and he holds a lock on it (flock(2), shared: there may be several).
+While somebody serves, the folder STORIES is there, and a lock on it is held (flock(2), shared: there may be several).
 A command that finds both writes; a folder that nobody holds is what a killed one has left, and is let be.
 
 A story ends when its last writer does: a command and the process that it leaves in the background share one open file,

@@ -1,6 +1,6 @@
 """What there is to show now. The lookout writes it, readers wait at it for news.
 
-Nothing is queued: each reader takes what has changed since he looked last, so that a slow one misses what was between,
+Nothing is queued: a reader takes what has changed since the last look, so that a slow one misses what was between,
 holds nobody up and costs no memory.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from minirt.web.stories import Story
 
-HEARTBEAT = 15.0  # seconds after which a reader is given nothing, so that it shows whether he is still there
+HEARTBEAT = 15.0  # seconds after which a reader is given nothing, so that it shows whether they are still there
 
 
 class Board:
@@ -60,7 +60,7 @@ class Board:
             return {**story.to_json(self._named), "items": story.items[:]} if story else None
 
     def follow(self) -> Iterator[list[tuple[str, str]]]:
-        """For one reader: events (name, JSON) that bring him up to date, again and again; none after a silence."""
+        """For one reader: events (name, JSON) that bring them up to date, again and again; none after a silence."""
         reader = _Reader()
         with self._changed:
             self._readers += 1
@@ -100,7 +100,7 @@ class _Reader:
         self._told: dict[str, tuple[int, bool]] = {}
 
     def skip(self, stories: Iterable[Story]) -> None:
-        """What was told before he came, he asks for."""
+        """What was told before they came, they ask for."""
         self._told = {story.id: (len(story.items), story.done) for story in stories}
 
     def growth(self, stories: Iterable[Story]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Iterable
 
-from minirt.errors import MinirtError
 from minirt.web import view
 from minirt.web.board import Board
 from minirt.web.stories import Stories
@@ -106,8 +105,11 @@ class Lookout:
         return 1000 * (max(0.0, self._drawn + APART - time.monotonic()) if self._due else ANYWAY)
 
     def _stories_grow(self) -> None:
-        if self._stories.look():
-            self._tell()
+        try:
+            if self._stories.look():
+                self._tell()
+        except OSError:
+            pass  # out of descriptors, for one: there is another look
 
     def _tell(self) -> None:
         self.board.tell(self._stories.all(), self._view.name)
@@ -117,7 +119,7 @@ class Lookout:
         self._folders.look(entry.path for parent in self._parents for entry in _within(parent))
         try:
             picture = self._view.look()
-        except (MinirtError, OSError) as error:
+        except Exception as error:  # one look that fails is shown in the picture's place; the next may do better
             picture = view.nothing(error)
         self._drawn = time.monotonic()
         self.board.show(picture)

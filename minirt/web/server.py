@@ -10,17 +10,20 @@ Content-Security-Policy has the browser see to that.
 
 from __future__ import annotations
 
+import errno
 import http.server
 import json
 import os
 import socket
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 from minirt.errors import Conflict, KernelRefused
 from minirt.web import access
 from minirt.web.board import Board
 
+PLACES, STRANGERS = 100, 8  # connections at once, of each address
 PAGE = os.path.join(os.path.dirname(__file__), "page")
 PATIENCE = 10.0  # seconds that a browser has to take what it is sent, or to ask for something
 AGAIN = 1000  # milliseconds after which a browser tries to connect again
@@ -60,8 +63,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     timeout = PATIENCE
 
     def setup(self) -> None:
-        super().setup()
+        """Raises OSError for one stranger too many."""
         self._stranger = self.server.stranger(self.request)
+        if self._stranger and not self.server.strangers.acquire(blocking=False):
+            raise ConnectionAbortedError(self._stranger)
+        super().setup()
+
+    def finish(self) -> None:
+        if self._stranger:
+            self.server.strangers.release()
+        super().finish()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -138,6 +149,10 @@ class Server(http.server.ThreadingHTTPServer):
         self.board: Board
         self.files = _files()
         self._welcome = welcome
+        # Each connection is a thread and a descriptor, whoever it is from: there is a limit of all together, and a low
+        # one of those who only wait to be told no.
+        self.places = threading.BoundedSemaphore(PLACES)
+        self.strangers = threading.BoundedSemaphore(STRANGERS)
         super().__init__((address, port), Handler)
 
     def server_bind(self) -> None:
@@ -147,6 +162,18 @@ class Server(http.server.ThreadingHTTPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self.places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that hangs up is no error; anything else is ours, and is shown."""
@@ -180,7 +207,7 @@ def listen(port: int, environ: Mapping[str, str]) -> list[Server]:
     try:
         servers = [Server(socket.AF_INET, "127.0.0.1", port, welcome)]
     except OSError as error:
-        if error.errno == 98:
+        if error.errno == errno.EADDRINUSE:
             raise Conflict(f"port {port} of 127.0.0.1 is taken", "--port names another, --port 0 takes any") from None
         raise KernelRefused(f"listen on 127.0.0.1, port {port}", error) from error
     try:

@@ -19,7 +19,7 @@ from minirt.state import STORIES
 
 KEPT = 100  # stories; the oldest that have ended make room
 _CHUNK = 1 << 20
-_BIRTH = 5.0  # seconds in which a writer has taken his lock
+_BIRTH = 5.0  # seconds in which a writer has taken its lock
 
 
 class Story:
@@ -30,6 +30,7 @@ class Story:
         self.items: list[dict[str, Any]] = []
         self.done = False
         self.containers: list[str] = []
+        self._names: dict[str, str] = {}  # as the story itself tells them
         self._verbs: list[str] = []
         self._failed = False
         self._head: dict[str, Any] = {}
@@ -94,6 +95,8 @@ class Story:
         container = item.details.get("id") or (item.details.get("environment") or {}).get("CNI_CONTAINERID")
         if container and container not in self.containers:
             self.containers.append(container)
+        if container and "name" in item.details:
+            self._names[container] = str(item.details["name"])
         if item.kind == CALL and item.who == RUNTIME and (verb := item.text.split(" ")[0]) not in self._verbs:
             self._verbs.append(verb)
         if item.kind in (ANSWER, PROBLEM) and item.level == 0:
@@ -104,8 +107,7 @@ class Story:
         return {
             "id": self.id,
             "command": self._head.get("command", ""),
-            "container": ", ".join(map(named, self.containers)),
-            "container_id": self.containers[0] if self.containers else "",
+            "container": ", ".join(self._names.get(identity) or named(identity) for identity in self.containers),
             "container_ids": self.containers,
             "time": _instant(self._head.get("time", 0)),
             "done": self.done,

@@ -121,10 +121,7 @@ def _network(entry: Entry) -> dict[str, Any]:
         "name": network.name if network else "",
         "types": [str(plugin.get("type", "?")) for plugin in plugins],
         "subnets": [str(item["subnet"]) for item in ranges if "subnet" in item],
-        "gateways": [str(item["gateway"]) for item in ranges if "gateway" in item],
         "masquerade": any(plugin.get("ipMasq") is True for plugin in plugins),
-        "default": entry.default,
-        "users": len(entry.users),
     }
 
 
@@ -134,8 +131,9 @@ def _ranges(ipam: Any) -> Iterator[dict[str, Any]]:
         return
     if "subnet" in ipam:
         yield ipam
-    for group in ipam.get("ranges") or ():
-        yield from (item for item in group if isinstance(item, dict))
+    ranges = ipam.get("ranges")
+    for group in ranges if isinstance(ranges, list) else ():
+        yield from (item for item in group if isinstance(item, dict)) if isinstance(group, list) else ()
 
 
 def nothing(error: Exception) -> dict[str, Any]:

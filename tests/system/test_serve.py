@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 from support import leftovers
-from support.command import PROGRAM, Command, eventually
+from support.command import PROGRAM, Command, bridge, eventually
 from support.served import Served
 
 STORIES = Path("/run/minirt/stories")
@@ -343,3 +345,47 @@ def test_a_port_that_is_none_is_told(minirt: Command, words: tuple[str, ...]) ->
 def test_a_network_that_is_not_there_is_told(minirt: Command) -> None:
     assert "nowhere" in minirt.fails(1, "serve", "--port", "0", "nowhere")
     assert not STORIES.exists()
+
+
+def test_strangers_who_fill_all_their_places_keep_nobody_out(minirt: Command) -> None:
+    """Every user of the machine can connect, and wait: neither descriptors nor threads run out for that."""
+    served = Served(minirt, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)))
+    script = (
+        "import socket, sys, time\n"
+        "held = []\n"
+        "for _ in range(400):\n"
+        f"    held.append(socket.create_connection(('127.0.0.1', {served.port})))\n"
+        "print('all', flush=True)\n"
+        "time.sleep(30)\n"
+    )
+    argv = ["setpriv", "--reuid", "65534", "--clear-groups", "/usr/bin/python3", "-c", script]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as crowd:
+        assert crowd.stdout is not None and crowd.stdout.readline() == "all\n"
+        assert served.ask("/")[0].status == 200
+        with served.events() as events:
+            minirt.ok("run", "-d", "-q", "--name", "web", "host", "sleep", "60")
+            events.until("picture", lambda data: names(data) == {"web": "running"})
+        crowd.kill()
+    minirt.ok("rm", "-f", "web")
+    assert served.end() == 0
+
+
+@pytest.mark.parametrize("ranges", [5, [5], [[{"subnet": "10.9.0.0/24"}], 5]])
+def test_a_list_that_is_not_as_it_should_be_is_borne(served: Served, minirt: Command, ranges: Any) -> None:
+    minirt.network("odd", {"type": "bridge", "ipam": {"type": "host-local", "ranges": ranges}})
+    minirt.network("good", bridge("cni-good", "10.50.0.0/24"))
+    with served.events() as events:
+        picture = events.until("picture", lambda data: "good" in [network["name"] for network in data["networks"]])
+    assert picture["svg"]
+
+
+def test_what_somebody_else_attaches_can_be_looked_at(served: Served, minirt: Command) -> None:
+    """Its id has characters that a key of the picture has not."""
+    box = minirt.machine.netns("box-1")
+    minirt.network("lab", bridge("cni-lab", "10.50.0.0/24"))
+    minirt.ok("cni", "add", "lab", box)
+    with served.events() as events:
+        picture = events.until("picture", lambda data: data["containers"])
+    (container,) = picture["containers"]
+    assert f'data-id="{container["id"]}"' in picture["svg"]
+    minirt.ok("cni", "del", "lab", box)

@@ -45,9 +45,10 @@ export function draw(source, choose) {
 
 export function select(id) {
   const before = selected;
-  selected = id ? `c_${id}` : '';
-  for (const [key, element] of shown) element.toggleAttribute('aria-current', key === selected);
-  if (selected !== before) bring(shown.get(selected));
+  selected = id;
+  const cards = [...shown.values()].filter((element) => element.dataset.id);
+  for (const card of cards) card.toggleAttribute('aria-current', card.dataset.id === id);
+  if (selected !== before) bring(cards.find((card) => card.dataset.id === id));
 }
 
 // Where the picture is wider than the screen, what is looked at is brought into sight.
@@ -71,10 +72,10 @@ function place(svg, keys, before, choose) {
   root.style.setProperty('--wide', svg.viewBox.baseVal.width);
   root.style.setProperty('--tall', svg.viewBox.baseVal.height);
   for (const [key, element] of keys) {
-    if (key.startsWith('c_') && element.matches('g.container')) door(element, key.slice(2), choose);
+    if (element.dataset.id) door(element, element.dataset.id, choose);
     if (!first && before.get(key) !== element.textContent) mark(element);
   }
-  select(selected.slice(2));
+  select(selected);
   more();
 }
 

@@ -86,7 +86,7 @@ export function facts(item, id, list) {
   const panel = $('facts');
   panel.hidden = !id;
   if (!id) return;
-  const mine = list.filter((story) => story.container_id === id);
+  const mine = list.filter((story) => story.container_ids.includes(id));
   put(panel,
     h('header', {},
       h('h2', { tabindex: '-1' }, item ? item.name : mine[0]?.container ?? 'A container'),

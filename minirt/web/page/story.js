@@ -91,7 +91,7 @@ export class Story {
   // The long id, which the account calls $ID.
   get container() {
     const call = this.items.find((item) => item.details?.environment?.CNI_CONTAINERID);
-    return call?.details.environment.CNI_CONTAINERID ?? this.told?.container_id ?? '';
+    return call?.details.environment.CNI_CONTAINERID ?? this.told?.container_ids?.[0] ?? '';
   }
 
   get steps() {
