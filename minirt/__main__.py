@@ -61,19 +61,18 @@ def run(argv: list[str]) -> int:
 
 def _tell(error: BaseException, failure: int) -> int:
     """Print what went wrong, and give the exit code; `failure` is the verb's own where the error has none to say."""
-    from minirt.cli.output import show_error
     from minirt.errors import MinirtError, because
 
     match error:
         case MinirtError():
-            show_error(error)
+            error.show()
             return failure if error.exit_code == MinirtError.exit_code else error.exit_code
         case BrokenPipeError():
             return 141  # as a shell reports a program that SIGPIPE ended
         case OSError():
-            show_error(MinirtError(f"{error.filename or 'the kernel'}: {because(error)}", SEE_DEBUG))
+            MinirtError(f"{error.filename or 'the kernel'}: {because(error)}", SEE_DEBUG).show()
         case Exception():
-            show_error(MinirtError(f"{type(error).__name__}: {error}", SEE_DEBUG))
+            MinirtError(f"{type(error).__name__}: {error}", SEE_DEBUG).show()
         case _:  # a signal that ended us: ctrl-C, or one that came while a container was being set up
             return getattr(error, "exit_code", 130)
     return failure

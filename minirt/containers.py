@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_TELL = "explain"  # the file by which those who stop a container ask what is done then
+_TELL = "explain"  # the socket by which those who stop a container ask what is done then
 LOST = 255  # the exit code of a workload whose end nobody saw
 _SOON = 2.0  # seconds in which those who waited for a container's end have seen it
 _LOOK_AGAIN = 0.05  # seconds between looks at a container that somebody is busy with
@@ -116,8 +116,8 @@ class Containers(Shelf):
                 with deaf():
                     self._finish(self._sandbox(left), LOST, keep=True)
                 left = self.store.load(record.id)
-            # What is still attached could not be detached: `rm` needs the record to try again.
-            if not left.attached:
+            # What is still there could not be taken down: `rm` needs the record to try again.
+            if not (left.attached or left.netns):
                 self.store.remove(left)
             raise
 
@@ -196,13 +196,13 @@ class Containers(Shelf):
 
     def ended(self, container_id: str, code: int, account: Account | None = None) -> None:
         """For its supervisor: the workload has ended with `code`. `account` is told, unless somebody else has asked."""
-        if os.path.exists(fifo := self.store.path(container_id, _TELL)):
+        if os.path.exists(place := self.store.path(container_id, _TELL)):
             from minirt.explain import remote  # somebody wants to know
 
-            account = remote.answer(fifo) or account
+            account = remote.answer(place) or account
         self._account = account
         if account is not None:
-            self._cni.listen(account.event)
+            self._cni.listen(account.event, account.steps)
         with deaf():
             self._finish(self._sandbox(self.store.load(container_id)), code)
 
@@ -248,6 +248,8 @@ class Containers(Shelf):
         """Run another process in the container; its exit code. What `asked` leaves open is as the container's own."""
         record = self.find(reference)
         streams.check(asked)
+        if self._account is not None:
+            self._account.joins(record)
         pidfd = self._process(record)
         flow = Streams(asked, "", attached=True)
         process = Process(
@@ -295,6 +297,7 @@ class Containers(Shelf):
         else:
             self._have_traced(record)
             if self._account is not None:
+                self._account.ends(record, number, grace)
                 self._told(record, self._account, lambda: _end(pidfd, number, grace))
                 return
             _end(pidfd, number, grace)
@@ -305,11 +308,12 @@ class Containers(Shelf):
         from minirt.explain import remote
 
         request = remote.Request(self.store.path(record.id, _TELL))
+        lock = self.store.lock(record)
         try:
             end()
-            files.missing_ok(self.store.lock(record).wait_for_holder)
-            if not request.show(account.show):
+            if not request.hear(account, lock.held):
                 account.fact("its 'minirt run' takes it down, in the terminal where that runs")
+            files.missing_ok(lock.wait_for_holder)
         finally:
             request.close()
 

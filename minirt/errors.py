@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,9 +41,11 @@ class MinirtError(Exception):
 
     def show(self) -> None:
         """Print the failure to standard error, as every minirt command does. Notes say what could not be undone."""
+        from minirt.terminal import tell  # for failures alone
+
         notes = "".join(f"minirt: {note}\n" for note in getattr(self, "__notes__", ()))
         hint = f"hint: {self.hint}\n" if self.hint else ""
-        sys.stderr.write(f"minirt: error: {self.message}\n{notes}{hint}")
+        tell(f"minirt: error: {self.message}\n{notes}{hint}")
 
 
 class UsageError(MinirtError):

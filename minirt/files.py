@@ -80,6 +80,17 @@ class Lock:
         with open(self.path, "r+") as file:
             file.write(f"{word}\n")
 
+    def held(self) -> bool:
+        """Whether somebody holds it."""
+        try:
+            with open(self.path) as file:
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
+
     def wait_for_holder(self) -> str:
         """Return once nobody holds it (a shared lock, so that any number may wait), with what the holder left there.
         Raises FileNotFoundError."""

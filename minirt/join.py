@@ -74,7 +74,7 @@ def execute(
             os.close(group)
     try:
         if beside is not None:
-            beside.listen(child.fileno())
+            beside.listen(child)
         child.wait_ready()
         child.go()
     except BaseException:

@@ -98,9 +98,11 @@ class Sandbox:
             streams.given()
             self._connect(selection.attachments)
             if beside is not None:
-                beside.listen(child.fileno())
+                beside.listen(child)
             child.wait_ready()
             self.change(status=RUNNING, pid=child.pid, pid_start=start_time(child.pid), started=time.time())
+            if self._account is not None:
+                self._account.starts(self.record)
             child.go()
         except BaseException:
             if child is not None:
@@ -151,6 +153,8 @@ class Sandbox:
             attached=tuple(replace(item, result=convert.encode(result, _INSIDE)) for item, result in made),
         )
         self._write_netfiles(results)
+        if self._account is not None:
+            self._account.connected(self.record)
 
     def _owns_namespace(self) -> bool:
         return self.record.spec.network_mode in ("", NONE)
@@ -200,6 +204,8 @@ class Sandbox:
     def down(self, force: bool = False) -> None:
         """Take down whatever there is of it. Raises PluginError when a network could not be left: what is needed to
         try again is kept then. With `force` everything is tried, and what fails is told after that."""
+        if self._account is not None:
+            self._account.goes_down()
         self._kill()
         attachments = (*map(self._attachment, self.record.attached), *self._guests())
         failure = None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same functions and numbers; `signal` makes enums of them, which costs 10 ms
 
-__all__ = ["NUMBERS", "parse_signal", "signal"]
+__all__ = ["NUMBERS", "name_of", "parse_signal", "signal"]
 
 NUMBERS: dict[str, int] = {
     name: number for name, number in vars(signal).items() if name.startswith("SIG") and not name.startswith("SIG_")
@@ -31,3 +31,8 @@ def parse_signal(text: str) -> int:
     if not 1 <= number < signal.NSIG:
         raise UsageError(f"invalid signal {text!r}", f"a number from 1 to {signal.NSIG - 1}, or a name such as TERM")
     return number
+
+
+def name_of(number: int) -> str:
+    """`SIGKILL` for 9; what has no name is called by its number."""
+    return next((name for name, known in NUMBERS.items() if known == number), f"signal {number}")

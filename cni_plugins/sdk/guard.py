@@ -90,7 +90,7 @@ class Guard(Step):
 
     def describe(self) -> str:
         table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
-        return "; ".join([*table, *map(str, _additions(_thing(self.wall)))])
+        return "\n".join([*table, *map(str, _additions(_thing(self.wall)))])
 
     def apply(self) -> None:
         with _GUARDS.locked():
@@ -104,7 +104,7 @@ class Guard(Step):
             self.nftables.commit(*self._removals())
 
     def describe_undo(self) -> str:
-        return "; ".join(self.undoing())
+        return "\n".join(self.undoing())
 
     def undoing(self) -> list[str]:
         if not _GUARDS.only(_thing(self.wall), self.wall.network, self.wall.owner):

@@ -69,7 +69,7 @@ class AddMasquerade(Step):
 
     def describe(self) -> str:
         table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
-        return "; ".join([*table, *map(str, _SUBNETS.additions(self.subnets))])
+        return "\n".join([*table, *map(str, _SUBNETS.additions(self.subnets))])
 
     def apply(self) -> None:
         self.undo()  # what an ADD without its DEL may have left
@@ -115,7 +115,7 @@ class RemoveMasquerade(Step):
         if not os.path.lexists(records.path(owner)):
             return ""
         unused = _SUBNETS.only(_used_by(records, owner), self.network, owner)
-        return "; ".join(map(str, _SUBNETS.removals(self.nftables, unused)))
+        return "\n".join(map(str, _SUBNETS.removals(self.nftables, unused)))
 
     def apply(self) -> None:
         records, owner = AttachmentRecords("masquerade", self.network), Owner(self.container_id, self.ifname)

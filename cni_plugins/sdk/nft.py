@@ -30,8 +30,8 @@ class Chain:
     rules: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = (f"type {self.hook}", *self.rules) if self.hook else self.rules
-        return f"chain {self.name} {{ {'; '.join(lines)}; }}"
+        lines = (f"type {self.hook};", *self.rules) if self.hook else self.rules
+        return "\n\t\t".join((f"chain {self.name} {{", *lines)) + "\n\t}"
 
 
 @record

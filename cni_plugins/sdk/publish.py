@@ -26,7 +26,7 @@ from cni_plugins.spec.steps import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cni_plugins.sdk.conntrack import Flow
     from cni_plugins.sdk.elements import Element
@@ -51,10 +51,11 @@ class Publish(Step):
     publication: Publication
 
     def describe(self) -> str:
-        table = [] if self.nftables.rules(TABLE.name) else [f"nft '{TABLE}'"]
-        chains = [f"nft '{line}'" for terms in self.publication.terms for line in terms.commands(TABLE.name)]
+        there = self.nftables.rules(TABLE.name)
+        table = [] if there else [f"nft '{TABLE}'"]
+        chains = [f"nft '{line}'" for terms in self._without_chain(there) for line in terms.commands(TABLE.name)]
         changes = (*SUBNETS.additions(self.publication.subnets), *self._creations())
-        return "; ".join([*table, *chains, *map(str, changes)])
+        return "\n".join([*table, *chains, *map(str, changes)])
 
     def _creations(self) -> list[Change]:
         return [Change("create", element) for element in self.publication.elements()]
@@ -88,9 +89,12 @@ class Publish(Step):
         there = self.nftables.rules(TABLE.name)
         if not there:
             TABLE.make(self.nftables, restore=self._others)
-        for terms in self.publication.terms:
-            if there.count(terms.chain) < len(terms.rules):
-                _make_chain(terms)
+        for terms in self._without_chain(there):
+            _make_chain(terms)
+
+    def _without_chain(self, there: Sequence[str]) -> Iterator[Terms]:
+        """Those of our terms whose chain lacks rules; `there` has the chain of each rule of the table."""
+        return (terms for terms in self.publication.terms if there.count(terms.chain) < len(terms.rules))
 
     def _add(self) -> None:
         shared = SUBNETS.additions(self.publication.subnets)
@@ -151,7 +155,7 @@ class Unpublish(Step):
         publication = _load(records, self.network, self.owner)
         if publication is None:
             return f"# nft delete element inet {TABLE.name} …, for all with comment {self.comment!r}"
-        return "; ".join(self._commands(publication))
+        return "\n".join(self._commands(publication))
 
     def _commands(self, publication: Publication) -> Iterator[str]:
         from cni_plugins.sdk.terms import removal as chain_removal
@@ -220,7 +224,7 @@ class ForgetFlows(Step):
             flows = self._stray()
         except OSError:
             return ""
-        return "; ".join(
+        return "\n".join(
             dict.fromkeys(f"{_FORGET} --orig-dst {flow.dst} --orig-port-dst {flow.port}" for flow in flows)
         )
 

@@ -71,7 +71,7 @@ class AddGuard(Step):
 
     def describe(self) -> str:
         table = [] if self.nftables.rules(TABLE.name, TABLE.family) else [f"nft '{TABLE}'"]
-        return "; ".join([*table, *map(str, self._changes())])
+        return "\n".join([*table, *map(str, self._changes())])
 
     def _changes(self) -> list[Change]:
         comment = naming.comment(self.network, self.container_id, self.ifname)
@@ -101,7 +101,7 @@ class RemoveGuard(Step):
     ifname: str
 
     def describe(self) -> str:
-        return "; ".join(str(Change("delete", element)) for element in self._elements())
+        return "\n".join(str(Change("delete", element)) for element in self._elements())
 
     def _elements(self) -> tuple[Element, ...]:
         known = _recorded(AttachmentRecords("spoofing", self.network), Owner(self.container_id, self.ifname))

@@ -148,7 +148,7 @@ class Forget(Step):
     def describe(self) -> str:
         wall = load(self.network, self.owner)
         lines = [line for part in _parts(wall) for line in part.undoing(wall, self.nftables)] if wall else []
-        return "; ".join(lines)
+        return "\n".join(lines)
 
     def apply(self) -> None:
         wall = load(self.network, self.owner)

@@ -181,7 +181,7 @@ class Accept(Step):
     wall: Wall
 
     def describe(self) -> str:
-        return "; ".join(_typed(*command) for command in self._missing())
+        return "\n".join(_typed(*command) for command in self._missing())
 
     def _missing(self) -> Iterator[Command]:
         for family in self.wall.families:
@@ -204,7 +204,7 @@ class Accept(Step):
                     _remove(_accepting(address))
 
     def describe_undo(self) -> str:
-        return "; ".join(self.undoing())
+        return "\n".join(self.undoing())
 
     def undoing(self) -> Iterator[str]:
         for address in self.wall.addresses:
@@ -223,7 +223,7 @@ class GuardBridge(Step):
         return f"{self.wall.policy}:{self.wall.bridge}"
 
     def describe(self) -> str:
-        return "; ".join(_typed(*command) for command in self._missing())
+        return "\n".join(_typed(*command) for command in self._missing())
 
     def _missing(self) -> Iterator[Command]:
         for family in self.wall.families:
@@ -244,7 +244,7 @@ class GuardBridge(Step):
                     _remove(self._unneeded(family))
 
     def describe_undo(self) -> str:
-        return "; ".join(self.undoing())
+        return "\n".join(self.undoing())
 
     def undoing(self) -> Iterator[str]:
         for family in self.wall.families:

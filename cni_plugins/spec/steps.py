@@ -1,10 +1,10 @@
 """Steps: changes to the kernel's state that describe themselves, and the plan that carries them out.
 
-A step is a frozen record (see `record`). `describe()` gives the command that a person would type for the same change;
-`apply()` makes it; `undo()` takes it back, where that is possible, and mostly is another step, its `opposite()`, which
-describes itself as well. Making a step costs nothing and touches nothing, so lists of them can be compared in tests
-without root, printed for a learner, carried out, and rolled back. Runtime and plugins both speak in steps: that is why
-they live beside the contract.
+A step is a frozen record (see `record`). `describe()` gives the command that a person would type for the same change,
+or several, a line each; `apply()` makes it; `undo()` takes it back, where that is possible, and mostly is another step,
+its `opposite()`, which describes itself as well. Making a step costs nothing and touches nothing, so lists of them can
+be compared in tests without root, printed for a learner, carried out, and rolled back. Runtime and plugins both speak
+in steps: that is why they live beside the contract.
 """
 
 from __future__ import annotations
@@ -36,6 +36,17 @@ class Step:
         """The command for what `undo` does; empty where it does nothing, or tells of what it does itself."""
         opposite = self.opposite()
         return opposite.describe() if opposite is not None else ""
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a description: a line each, but for a quoted text of several lines, which stays whole."""
+    found: list[str] = []
+    for line in text.split("\n"):
+        if found and found[-1].count("'") % 2:
+            found[-1] += f"\n{line}"
+        elif line:
+            found.append(line)
+    return found
 
 
 class Undoing(Step):

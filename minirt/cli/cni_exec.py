@@ -12,14 +12,11 @@ from minirt.cli.output import need_root
 from minirt.cli.verb import EXPLAIN, TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.cni import byhand
 from minirt.cni.byhand import ByHand, Request
-from minirt.cni.call import both
 from minirt.cni.locks import Locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from minirt.cni.call import Watch
 
 
 def execute(values: dict[str, Any]) -> int:
@@ -34,14 +31,8 @@ def execute(values: dict[str, Any]) -> int:
     )
     if command != "VERSION":
         need_root("cni exec")
-    recorder = engine.recorder(values, "cni exec")
-    watch: Watch | None = recorder.event if recorder is not None else None
-    account = engine.account(values, "minirt cni exec")
-    if account is not None and watch is not None:
-        watch = both(account.event, watch)
-    elif account is not None:
-        watch = account.event
-    plugin = ByHand(values["plugin"], engine.executor(), Locks(), seconds(values["timeout"]), os.environ, watch)
+    watched = engine.watched(engine.account(values, "minirt cni exec"), engine.recorder(values, "cni exec"))
+    plugin = ByHand(values["plugin"], engine.executor(), Locks(), seconds(values["timeout"]), os.environ, **watched)
     answer = plugin.call(asked)
     if answer.error and not values["raw"]:
         raise answer.error
@@ -76,7 +67,7 @@ EXEC = Verb(
         VALID,
         Option(("--raw",), "Print output and exit with the code as the plugin gave them."),
         TIMEOUT_OPTION,
-        *EXPLAIN[:1],
+        *EXPLAIN,
         TRACE_FILE,
     ),
     (

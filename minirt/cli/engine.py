@@ -64,10 +64,10 @@ def watched(account: Account | None, recorder: Recorder | None = None) -> dict[s
     listeners = [listener.event for listener in (recorder, account) if listener is not None]
     if not listeners:
         return {}
-    from minirt.cni.call import STOPPED, TOLD, both
+    from minirt.cni.call import TOLD, both
 
     watch = both(*listeners) if len(listeners) > 1 else listeners[0]
-    return {"watch": watch, "steps": STOPPED if account is not None and account.stops else TOLD}
+    return {"watch": watch, "steps": TOLD if account is None else account.steps}
 
 
 def catalog() -> Catalog:

@@ -22,7 +22,9 @@ def account(values: dict[str, Any], command: str, detached: bool) -> Account | N
     """What `--explain` and `--step` ask for, and those who look on. Raises UsageError."""
     steps = bool(values.get("step"))
     if steps and detached:
-        raise UsageError("--step cannot stop what another process does", "use --explain, or run it in the foreground")
+        raise UsageError(
+            "--step cannot stop what another process does", "use --explain, or stay in the foreground (start: --attach)"
+        )
     writers: list[Callable[[Item], None]] = []
     fds = []
     if steps or values.get("explain") is not None:

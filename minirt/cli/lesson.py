@@ -27,8 +27,8 @@ def lesson(values: dict[str, Any]) -> int:
 LESSON = Verb(
     "lesson",
     "Learn how a container gets its network: ten short lessons, each in a lab of its own that is gone when it ends. "
-    "The text is that of docs/course; the commands you type yourself, or have them typed, and what you did is looked "
-    "at. Without N the lessons are listed.",
+    "The text is that of docs/course; the commands you type yourself, or have them typed, and what you did is "
+    "checked. Without N the lessons are listed.",
     lesson,
     arguments=(Argument("number", "[N]", required=False),),
 )

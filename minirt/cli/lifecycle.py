@@ -38,7 +38,7 @@ def start(values: dict[str, Any]) -> int:
 def stop(values: dict[str, Any]) -> int:
     need_root("stop")
     number, grace = parse_signal(values["signal"] or "TERM"), _seconds(values["time"] or "10")
-    account = engine.account(values, "minirt stop", detached=True)
+    account = engine.account(values, "minirt stop")
     containers = engine.make(account=account, recorder=engine.recorder(values, "stop"))
     return each(values["containers"], lambda reference: containers.stop(reference, number, grace))
 

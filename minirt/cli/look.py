@@ -9,7 +9,7 @@ import time
 from cni_plugins.spec.jsontext import dumps
 from minirt import log, report
 from minirt.cli import engine
-from minirt.cli.output import ago, each, need_root, show_error, table
+from minirt.cli.output import ago, each, need_root, table
 from minirt.cli.verb import MANY, VALUE, Argument, Option, Verb
 from minirt.errors import MinirtError, UsageError
 from minirt.spec import parse_number
@@ -117,7 +117,7 @@ def inspect(values: dict[str, Any]) -> int:
         try:
             documents.append(report.document(containers.find(reference)))
         except MinirtError as error:
-            show_error(error)
+            error.show()
             code = 1
     sys.stdout.write(dumps(documents) + "\n")
     return code
@@ -125,7 +125,7 @@ def inspect(values: dict[str, Any]) -> int:
 
 def _namespaces(references: tuple[str, ...]) -> int:
     """`inspect --namespaces`: for people, so a table and no JSON."""
-    from minirt.picture import spaces
+    from minirt import spaces
 
     shelf = engine.look()
     everybody = shelf.all()

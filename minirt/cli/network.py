@@ -6,7 +6,7 @@ import sys
 
 from cni_plugins.spec.jsontext import dumps
 from minirt.cli import engine
-from minirt.cli.output import each, need_root, show_error, table, warn
+from minirt.cli.output import each, need_root, table, warn
 from minirt.cli.verb import MANY, VALUE, Argument, Option, Verb
 from minirt.errors import MinirtError, UsageError
 from minirt.netadmin import drivers, report, spec
@@ -58,7 +58,7 @@ def inspect(values: dict[str, Any]) -> int:
         try:
             entry = catalog.find(name)
         except MinirtError as error:
-            show_error(error)
+            error.show()
             code = 1
         else:
             documents += [report.document(entry, entry.network)] if entry.network else []

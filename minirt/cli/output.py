@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from minirt.errors import MinirtError
 
@@ -14,11 +13,10 @@ if TYPE_CHECKING:
 
 
 def warn(text: str) -> None:
-    print(f"minirt: {text}", file=sys.stderr)
+    """A line on standard error; a run does not fail because it cannot be written."""
+    from minirt.terminal import tell  # most have nothing to tell
 
-
-def show_error(error: MinirtError) -> None:
-    error.show()
+    tell(f"minirt: {text}\n")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -46,7 +44,7 @@ def each(references: Iterable[str], action: Callable[[str], Any]) -> int:
         try:
             answer = action(reference)
         except MinirtError as error:
-            show_error(error)
+            error.show()
             code = 1
         else:
             print(reference if answer is None else answer)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PORT = 8080
+PORT = 8900  # not 8080, which everybody publishes: what is published there would take the browser elsewhere
 
 
 def serve(values: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ from minirt.cli.cni import TIMEOUT_OPTION, seconds
 from minirt.cli.output import need_root, warn
 from minirt.cli.verb import TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.errors import NotFound, UsageError
+from minirt.terminal import coloured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def trace(values: dict[str, Any]) -> int:
         found = found.only(reading.number(values["step"], "--step"))
     if form == "tree":
         full = values["full"] or values["step"] is not None
-        print(tree.Tree(full, tree.wants_colours(sys.stdout)).draw(found))
+        print(tree.Tree(full, coloured(sys.stdout)).draw(found))
     else:
         text = {"json": lines, "mermaid": mermaid, "svg": svg}[form].draw(found)
         print(text, end="\n" if text else "")

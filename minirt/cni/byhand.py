@@ -16,7 +16,7 @@ from cni_plugins.spec.jsontext import JsonError, loads
 from cni_plugins.spec.names import VALID_ATTACHMENTS
 from cni_plugins.spec.record import record, replace
 from minirt.cni import request
-from minirt.cni.call import Answered
+from minirt.cni.call import TOLD, Answered
 from minirt.cni.chain import Caller
 from minirt.cni.netns import alive
 from minirt.cni.request import Attachment
@@ -166,6 +166,7 @@ class ByHand:
         timeout: float | None,
         environ: Mapping[str, str],
         watch: Watch | None = None,
+        steps: str = TOLD,
     ) -> None:
         self._locks = locks
         self._answers: list[Answer] = []
@@ -178,7 +179,7 @@ class ByHand:
         self._path = executor.find(self.plugin_type)
         self._caller = Caller(executor, timeout, (), self._watch, environ, ())
         if watch is not None:
-            self._caller.listen(watch)
+            self._caller.listen(watch, steps)
 
     def call(self, asked: Request) -> Answer:
         """Call it. Raises UsageError, NotFound, ConfigError and Conflict before it runs, PluginError when it could not
@@ -221,7 +222,9 @@ class ByHand:
         before = View(plugin).get("prevResult")  # nobody else was called whose result it could be
         generated = dict(generated) | ({} if before is None else {"prevResult": before})
         return self._answer(
-            lambda: self._caller.call(command, network, network.version, plugin, self._path, generated, attachment)
+            lambda: self._caller.call(
+                command, network, network.version, plugin, self._path, generated, attachment, name=self.plugin_type
+            )
         )
 
     def _watch(self, event: Event) -> None:

@@ -56,7 +56,8 @@ _QUOTED = 200  # characters of an answer that an error shows
 class Calling:
     """A call that is about to be made. `env` is all of the environment, `config` what goes to standard input.
 
-    `by` is the plugin that makes the call, for a delegate; empty for the runtime's own calls.
+    `by` is the plugin that makes the call, for a delegate; empty for the runtime's own calls. `source` is where the
+    network's list was read from.
     """
 
     command: str
@@ -66,6 +67,7 @@ class Calling:
     env: Mapping[str, str]
     config: Mapping[str, Any]
     by: str = ""
+    source: str = ""
 
 
 @record
@@ -133,6 +135,9 @@ def _watched(
         return read(call, outcome)
     except PluginError as error:
         problem, stopped = error.msg, error.stderr
+        raise
+    except BaseException:  # an interrupt, or a step that was refused
+        problem = "given up"
         raise
     finally:
         seconds = monotonic() - began

@@ -74,10 +74,10 @@ class Caller:
         self._keep_fds = tuple(keep_fds)
         self._steps = steps
 
-    def listen(self, watch: call.Watch) -> None:
+    def listen(self, watch: call.Watch, steps: str = call.TOLD) -> None:
         """Have `watch` told of all that happens from now on, too."""
         self._watch = call.both(watch, self._watch) if self._watch is not None else watch
-        self._steps = self._steps or call.TOLD
+        self._steps = call.STOPPED if call.STOPPED in (steps, self._steps) else call.TOLD
 
     def find(self, plugin: Mapping[str, Any]) -> str:
         return self.executor.find(plugin["type"])
@@ -92,15 +92,17 @@ class Caller:
         generated: Mapping[str, Any] = _NOTHING,
         attachment: Attachment | None = None,
         shared: NftSocket | None = None,
+        name: str = "",
     ) -> Result:
-        """One call of one plugin. Raises PluginError."""
+        """One call of one plugin, whose `name` is not its configuration's type when that is another's, whose delegate
+        it is. Raises PluginError."""
         env = request.environment(command, attachment, self.executor.directories, self.environ)
         capability_args = attachment.capability_args if attachment else _NOTHING
         config = request.configuration(network, plugin, version, capability_args, generated)
         fds = shared.fds() if shared is not None else ()
         if fds:
             env[LENT_SOCKET] = str(fds[0])
-        calling = call.Calling(command, network.name, plugin["type"], path, env, config)
+        calling = call.Calling(command, network.name, name or plugin["type"], path, env, config, "", network.source)
         return call.make(calling, self.executor, self.timeout, (*self._keep_fds, *fds), self._watch, self._steps)
 
     def versions(self, plugin_type: str, path: str = "") -> tuple[str, ...]:

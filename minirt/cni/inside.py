@@ -28,11 +28,13 @@ from minirt.cni.call import Answered, Calling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from minirt.cni.call import Watch
 
 _LONGEST = 1 << 18
+_AT_ONCE = 1000  # messages: more than any plugin has steps
 
 
 @record
@@ -64,8 +66,8 @@ class Inside:
         self.ear = (self._ours.fileno(), self.hear)
 
     def hear(self) -> None:
-        """Pass on all that has been told."""
-        while True:
+        """Pass on what has been told; of a flood, so much that whoever waits for the plugin sees its time, too."""
+        for _ in range(_AT_ONCE):
             try:
                 message = self._ours.recv(_LONGEST)
             except (BlockingIOError, ConnectionError):
@@ -83,10 +85,10 @@ class Inside:
         match told:
             case {"plugin": str(plugin), "verb": str(verb), "step": str(text)}:
                 self._step(Stepping(self.call, plugin, verb, text, told.get("undo") is True))
-            case {"plugin": str(plugin), "call": str(name), "command": str(command), "path": str(path), "env": dict()}:
-                env = {**self.call.env, **told["env"]}
+            case {"plugin": str(plugin), "call": str(name), "command": str(verb), "path": str(path), "env": dict(env)}:
+                env = {**self.call.env, **{key: value for key, value in env.items() if isinstance(value, str)}}
                 by = plugin or self.call.plugin
-                calling = Calling(command, self.call.network, name, path, env, self.call.config, by)
+                calling = Calling(verb, self.call.network, name, path, env, self._config(told), by)
                 self._delegates[name] = calling, monotonic()
                 self._watch(calling)
             case {"answered": str(name), "exit": int(code), "stdout": str(out), "stderr": str(err)}:
@@ -94,6 +96,14 @@ class Inside:
                     calling, began = self._delegates.pop(name)
                     problem = out if code else ""
                     self._watch(Answered(calling, code, out.encode(), err.encode(), monotonic() - began, problem))
+
+    def _config(self, told: dict[str, Any]) -> Mapping[str, Any]:
+        """What a delegate is given on standard input, where that is told: mostly its caller's configuration."""
+        try:
+            config = loads(told["stdin"])
+        except (KeyError, TypeError, AttributeError, JsonError):
+            return self.call.config
+        return config if isinstance(config, dict) else self.call.config
 
     def _step(self, event: Stepping) -> None:
         """Whoever watches gives leave by returning. What they raise is a refusal, which ends the plugin in its own

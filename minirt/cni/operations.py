@@ -70,9 +70,9 @@ class Cni:
         self._locks = locks or Locks()
         self._caller = Caller(executor, timeout, retry_after, watch, environ, keep_fds, steps)
 
-    def listen(self, watch: call.Watch) -> None:
+    def listen(self, watch: call.Watch, steps: str = call.TOLD) -> None:
         """Have `watch` told of all that plugins do from now on, too."""
-        self._caller.listen(watch)
+        self._caller.listen(watch, steps)
 
     def warn(self, text: str) -> None:
         """Tell of something that a person should know, though it is no failure."""

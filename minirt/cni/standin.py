@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import sys
+from signal import SIG_DFL, SIGKILL, SIGPIPE, signal
 
 from cni_plugins.spec.names import STEPS_FD
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from minirt.cni.call import Calling
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FOLDER = "delegates"  # beside that of the bundled plugins
 _DELEGATING = ("ipam", "delegate")  # keys under which a plugin finds the type that it calls
 _LONGEST = 1 << 16  # characters of an answer that are told
@@ -58,9 +60,10 @@ def _types(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _find(name: str, folders: Iterable[str]) -> str:
-    """Its path; empty where none of the folders has such a program."""
+    """Its path; empty where none of the folders has such a program. Like everybody's search it takes the first file of
+    that name, whether that can be executed or not."""
     paths = (os.path.join(folder, name) for folder in folders if folder)
-    return next((path for path in paths if os.access(path, os.X_OK)), "")
+    return next((path for path in paths if os.path.isfile(path)), "")
 
 
 def _write(path: str) -> None:
@@ -97,26 +100,54 @@ def main() -> NoReturn:
 def _run(name: str, path: str, env: dict[str, str]) -> NoReturn:
     command = env.get("CNI_COMMAND", "")
     told = {key: text for key, text in env.items() if key.startswith("CNI_")}
-    _tell({"call": name, "command": command, "path": path, "env": told})
+    stdin = os.memfd_create("stdin")
+    asked = _whole(0) if command != "VERSION" else b""  # for which nobody may be writing there
+    _write_all(stdin, asked)
+    os.lseek(stdin, 0, os.SEEK_SET)
+    config = {"stdin": asked.decode(errors="replace")} if len(asked) < _LONGEST else {}
+    _tell({"call": name, "command": command, "path": path, "env": told, **config})
     outputs = [os.memfd_create(stream) for stream in ("stdout", "stderr")]
-    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(outputs, 1)]
-    pid = os.posix_spawn(path, [path], env, file_actions=actions)
+    parent = os.getpid()
+    if not (pid := os.fork()):
+        _become(path, env, (stdin, *outputs), parent)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    for fd in outputs:
+        os.lseek(fd, 0, os.SEEK_SET)
     said = [_whole(fd) for fd in outputs]
     texts = [text.decode(errors="backslashreplace")[:_LONGEST] for text in said]
     _tell({"answered": name, "command": command, "exit": status, "stdout": texts[0], "stderr": texts[1]})
     for number, text in enumerate(said, 1):
-        while text:
-            text = text[os.write(number, text) :]
+        _write_all(number, text)
     if status < 0:
         os.kill(os.getpid(), -status)
     os._exit(status)
 
 
+def _become(path: str, env: dict[str, str], streams: tuple[int, ...], parent: int) -> NoReturn:
+    """The delegate itself. Who ends us means the delegate, so it ends with us (prctl(2), PR_SET_PDEATHSIG)."""
+    import ctypes
+
+    try:
+        signal(SIGPIPE, SIG_DFL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL)
+        if os.getppid() == parent:
+            for number, fd in enumerate(streams):
+                os.dup2(fd, number)
+            os.execve(path, [path], env)  # noqa: S606  # no shell is wanted
+    except OSError as error:
+        _write_all(2, f"{path}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
 def _whole(fd: int) -> bytes:
-    with open(fd, "rb") as file:
-        file.seek(0)
+    with open(fd, "rb", closefd=False) as file:
         return file.read()
+
+
+def _write_all(fd: int, text: bytes) -> None:
+    with open(fd, "wb", closefd=False) as file:
+        file.write(text)
 
 
 def _tell(what: dict[str, Any]) -> None:

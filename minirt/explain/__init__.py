@@ -1,7 +1,7 @@
 """`--explain`: who does what while a container gets its network, and by which commands a person would do the same.
 
     account.py   what happens, as items: facts, commands, calls, answers; from the steps and events of a run
-    reasons.py   what a command is for
+    glossary.py  what a command is for, and what shows what it did
     text.py      items for people: 100 columns, colours where the terminal wants them
     remote.py    the account of an end that another process carries out
     foreign.py   what a plugin has changed whose inside nobody can see

@@ -6,35 +6,38 @@
     level 0   process 1        commands
 
 The commands are what the steps say of themselves; nothing is known here of what a plugin does. An item is given to
-`write` at once. In front of a command `pause`, when there is one, is asked: the step waits until it returns.
+`write` at once. Commands of a step are given to `pause` instead, when there is one: the step waits until it returns.
 """
 
 from __future__ import annotations
 
 import os
 
-from cni_plugins.spec.jsontext import JsonError, loads
 from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
 from cni_plugins.spec.record import record
-from cni_plugins.spec.steps import Step, Undoing
-from minirt.cni import executor
-from minirt.cni.call import Answered, Calling
+from cni_plugins.spec.steps import Step, Undoing, commands
+from minirt.cni import executor, words
+from minirt.cni.cache import ROOT
+from minirt.cni.call import STOPPED, TOLD, Answered, Calling
 from minirt.cni.inside import Stepping
-from minirt.explain import reasons
+from minirt.explain import glossary
 from minirt.explain.beside import Beside
 from minirt.namespaces import NETNS_DIR
+from minirt.signals import name_of, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypeAlias
 
     from minirt.explain.foreign import Snapshot
     from minirt.networks import Selection
     from minirt.state import Record
 
+    Pause: TypeAlias = Callable[[list["Item"], str, int], None]  # of a step; network namespace, process
+
 _NOTHING: Mapping[str, Any] = {}
-_CALLS = "CNI_COMMAND="  # in the description of a step that is a call
+_EVER = float("inf")
 RUNTIME = "runtime"
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
@@ -60,13 +63,14 @@ class Item:
 class Account:
     """What is told of one command of a person. `fds` are the descriptors that it writes to."""
 
-    def __init__(
-        self, write: Callable[[Item], None], pause: Callable[[Item, str], None] | None = None, fds: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, write: Callable[[Item], None], pause: Pause | None = None, fds: tuple[int, ...] = ()) -> None:
         self._write = write
         self._pause = pause
         self._plugins: list[str] = []
         self._before: dict[str, Snapshot] = {}
+        self._last = ""  # the kind of the last step
+        self._failed = False  # whether an ADD of the runtime's has
+        self._down = False  # whether a container is taken down, which nobody can refuse
         self.fds = fds
         self.netns = ""
 
@@ -74,23 +78,60 @@ class Account:
     def stops(self) -> bool:
         return self._pause is not None
 
-    def show(self, item: Item) -> None:
+    @property
+    def steps(self) -> str:
+        """What this wants to hear of plugins' own steps, for `Cni`."""
+        return STOPPED if self.stops else TOLD
+
+    def show(self, items: Iterable[Item]) -> None:
         """What somebody else has told."""
-        self._write(item)
+        for item in items:
+            self._write(item)
+
+    def ask(self, items: list[Item], netns: str, pid: int) -> None:
+        """The same, of a step that waits until this returns."""
+        if self._pause is not None:
+            self._pause(items, netns, pid)
 
     # --- the runtime's own -------------------------------------------------------------------------------------------
 
-    def fact(self, text: str, why: str = "") -> None:
-        self._write(Item(FACT, RUNTIME, text, why=why))
+    def fact(self, text: str, who: str = RUNTIME, level: int = 0, **details: Any) -> None:
+        self._write(Item(FACT, who, text, level, details=details))
 
     def begins(self, record: Record, selection: Selection) -> None:
         """A container is about to be made."""
+        self._down = False
         self.netns = record.netns or f"{NETNS_DIR}/{record.id}"
-        self._write(Item(FACT, RUNTIME, f"a container called {record.name}", details={"id": record.id}))
+        self.fact(f"a container called {record.name}", id=record.id)
         for attachment, reason in zip(selection.attachments, selection.reasons, strict=True):
             self.fact(f"network {attachment.network.name}, as {attachment.ifname}: {reason}")
         if not selection.attachments:
             self.fact(f"no network of its own to join: --network {record.spec.network_mode}")
+
+    def connected(self, record: Record) -> None:
+        """Its networks are joined, and what came of it is written down."""
+        if record.attached:
+            self.fact(f"the results go into {ROOT}/results, for DEL and CHECK")
+            self.fact("and into the container's /etc/hosts and /etc/resolv.conf")
+
+    def starts(self, record: Record) -> None:
+        """Its workload is about to start."""
+        self.fact(f"all is there: process 1 becomes {' '.join(record.spec.args)}")
+
+    def joins(self, record: Record) -> None:
+        """A process is about to be started in a container that is there."""
+        self.netns = record.netns
+        self.fact(f"one more process in the container {record.name}", id=record.id)
+
+    def ends(self, record: Record, number: int, grace: float) -> None:
+        """A container is about to be stopped by a signal."""
+        more = f"; SIGKILL, if it has not ended in {grace:g} s" if number != signal.SIGKILL and grace < _EVER else ""
+        self.netns = record.netns
+        self.fact(f"{name_of(number)} to process {record.pid}, its process 1{more}", id=record.id)
+
+    def goes_down(self) -> None:
+        """A container is taken down."""
+        self._down = True
 
     def step(self, step: Step) -> None:
         """For a plan of the runtime's: it is about to be done, or undone."""
@@ -98,16 +139,25 @@ class Account:
         self._command(kind, RUNTIME, step.describe(), 0)
 
     def beside(self, who: str, birth: str) -> Beside:
-        """The ear for what a process of the container tells; `birth` is the command that it is born by."""
-        return Beside(self.stops, birth, lambda text: self._command(COMMAND, who, text, 0))
+        """The ear for what a process of the container tells. It has been born, by the command `birth`, when it is
+        heard: nobody is asked whether it may be."""
+        born = _items(COMMAND, who, birth, 0)
+        return Beside(self.stops, lambda: self.show(born), lambda text, pid: self._command(COMMAND, who, text, 0, pid))
 
-    def _command(self, kind: str, who: str, text: str, level: int) -> None:
-        for line in commands(text):
-            item = Item(kind, who, line, level, why=reasons.of(line))
-            if self._pause is not None:
-                self._pause(item, self.netns)
-            else:
-                self._write(item)
+    def _command(self, kind: str, who: str, text: str, level: int, pid: int = 0) -> None:
+        """A step; where it is a process of the container's that makes it, `pid` is that."""
+        if kind == UNDO and self._last == COMMAND:
+            self.fact("it failed: what was done until then is taken back", who, level)
+        self._last = kind
+        items = _items(kind, who, text, level)
+        if self._pause is None or not items:
+            return self.show(items)
+        try:
+            self._pause(items, self.netns, pid)
+        except KeyboardInterrupt:
+            if not self._down:
+                raise
+            self.fact("it is taken down all the same")
 
     # --- plugins -----------------------------------------------------------------------------------------------------
 
@@ -118,7 +168,7 @@ class Account:
                 self._calling(event)
             case Answered():
                 self._answered(event)
-            case Stepping(text=text) if _CALLS in text and not self.stops:
+            case Stepping(text=text) if words.is_call(text):
                 pass  # the call that follows says so itself
             case Stepping(plugin=plugin, text=text, undo=undo):
                 self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin))
@@ -128,14 +178,11 @@ class Account:
 
     def _calling(self, call: Calling) -> None:
         self.netns = call.env.get("CNI_NETNS", "") or self.netns
-        text = call.command
-        if call.env.get("CNI_IFNAME") and call.command in ("ADD", "DEL", "CHECK"):
-            text += f" {call.env['CNI_IFNAME']}"
-        if call.network:
-            text += f" on network {call.network}"
+        text = words.asked(call.command, call.env) + (f" on network {call.network}" if call.network else "")
         env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
-        details = {"program": call.path, "found": _found(call), "environment": env, "configuration": dict(call.config)}
-        why = reasons.VERBS.get(call.command, "")
+        details = {"program": call.path, "found": _found(call), "list": call.source, "environment": env}
+        details["configuration"] = dict(call.config)
+        why = glossary.AFTER_FAILURE if self._failed and call.command == "DEL" else glossary.VERBS.get(call.command, "")
         self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
         self._plugins.append(call.plugin)
         if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):
@@ -148,17 +195,26 @@ class Account:
         before = self._before.pop(call.plugin, None)
         level = self._level(call.plugin)
         if before is not None:
-            self._write(Item(FACT, call.plugin, "not one of minirt's: what it changed is seen from outside", level))
+            self.fact("not one of minirt's: what it changed is seen from outside", call.plugin, level)
             for line in before.changes(before.take(self.netns)):
-                self._write(Item(FACT, call.plugin, line, level))
+                self.fact(line, call.plugin, level)
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)
         kind = PROBLEM if answer.problem or answer.exit != 0 else ANSWER
-        text = _problem(answer) if kind == PROBLEM else said(call.command, answer.stdout)
-        details = {"result": _document(answer.stdout), "log": answer.stderr.decode(errors="replace").strip()}
+        self._failed = kind == PROBLEM and call.command == "ADD" if not call.by else self._failed
+        result = words.document(answer.stdout)
+        text = words.said(call.command, answer.exit, result, answer.problem)
+        if result is None:
+            result = answer.stdout.decode(errors="replace")
+        details = {"result": result, "log": answer.stderr.decode(errors="replace").strip()}
         details = {key: value for key, value in details.items() if value}
         to = call.by or RUNTIME
         self._write(Item(kind, call.plugin, text, level - 1, to, seconds=answer.seconds, details=details))
+
+
+def _items(kind: str, who: str, text: str, level: int) -> list[Item]:
+    """Each command of a step."""
+    return [Item(kind, who, line, level, why=glossary.why(line)) for line in commands(text)]
 
 
 def _found(call: Calling) -> str:
@@ -169,57 +225,3 @@ def _found(call: Calling) -> str:
         return "named by its path"
     place = folders.index(folder) + 1
     return f"folder {place} of {len(folders)} in CNI_PATH"
-
-
-def _document(stdout: bytes) -> Any:
-    try:
-        return loads(stdout) if stdout.strip() else None
-    except JsonError:
-        return stdout.decode(errors="replace")
-
-
-def _problem(answer: Answered) -> str:
-    document = _document(answer.stdout)
-    if isinstance(document, dict) and "msg" in document:
-        return f"error {document.get('code')}: {document['msg']}"
-    return answer.problem or ("given up" if answer.exit is None else f"exit code {answer.exit}")
-
-
-def said(command: str, stdout: bytes) -> str:
-    """A plugin's answer in a line."""
-    document = _document(stdout)
-    if command != "ADD" or not isinstance(document, dict):
-        return "done"
-    parts = [*_addresses(document), *_routes(document), *_servers(document)]
-    names = [item.get("name", "?") for item in document.get("interfaces") or () if item.get("sandbox")]
-    return "; ".join([*(f"interface {name}" for name in names), *parts]) or "an empty result"
-
-
-def _addresses(document: Mapping[str, Any]) -> Iterator[str]:
-    for ip in document.get("ips") or ():
-        yield f"address {ip.get('address')}" + (f", gateway {ip['gateway']}" if ip.get("gateway") else "")
-
-
-def _routes(document: Mapping[str, Any]) -> Iterator[str]:
-    routes = [route.get("dst", "?") for route in document.get("routes") or ()]
-    if routes:
-        yield f"route{'s' if len(routes) > 1 else ''} to {', '.join(routes)}"
-
-
-def _servers(document: Mapping[str, Any]) -> Iterator[str]:
-    servers: Iterable[str] = (document.get("dns") or {}).get("nameservers") or ()
-    if servers:
-        yield f"name servers {', '.join(servers)}"
-
-
-def commands(text: str) -> list[str]:
-    """The commands of a step, as a shell would tell them apart: by newlines and semicolons that are not quoted."""
-    found = [""]
-    for place, part in enumerate(text.split("'")):
-        if place % 2:
-            found[-1] += f"'{part}'"
-        else:
-            first, *more = part.replace("\n", ";").split(";")
-            found[-1] += first
-            found += more
-    return [command.strip() for command in found if command.strip()]

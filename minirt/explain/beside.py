@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cni_plugins.spec.steps import Step
+    from minirt.child import Child
 
 _LONGEST = 1 << 16
 
@@ -22,9 +23,9 @@ _LONGEST = 1 << 16
 class Beside:
     """Both ends: `tell` is for the child, `listen` for its parent."""
 
-    def __init__(self, stops: bool, birth: str, hear: Callable[[str], None]) -> None:
+    def __init__(self, stops: bool, born: Callable[[], None], hear: Callable[[str, int], None]) -> None:
         self._stops = stops
-        self._birth = birth
+        self._born = born
         self._hear = hear
         self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self.fd = self._theirs.fileno()
@@ -41,19 +42,20 @@ class Beside:
         except OSError:
             pass  # nobody listens: it has to be done all the same
 
-    def listen(self, ready: int) -> None:
-        """Hear all that is told until `ready`, a descriptor of the child's, has news of the end; then hang up."""
+    def listen(self, child: Child) -> None:
+        """Hear all that is told until the child has news of the end; then hang up."""
+        ready = child.fileno()
         self._theirs.close()
         self._ours.setblocking(False)
-        self._hear(self._birth)
+        self._born()
         while True:
             done = ready in select.select((self._ours.fileno(), ready), (), ())[0]
-            self._take()
+            self._take(child.pid)
             if done:
                 break
         self._ours.close()
 
-    def _take(self) -> None:
+    def _take(self, pid: int) -> None:
         while True:
             try:
                 text = self._ours.recv(_LONGEST)
@@ -61,7 +63,7 @@ class Beside:
                 return
             if not text:
                 return
-            self._hear(text.decode(errors="replace"))
+            self._hear(text.decode(errors="replace"), pid)
             if self._stops:
                 try:
                     self._ours.send(b"\n")

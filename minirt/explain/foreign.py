@@ -1,89 +1,134 @@
 """What a plugin has changed whose inside nobody can see: host and container before it was called, and after.
 
-Seen through the distribution's `ip` and `nft`: links, addresses, routes, rules and nftables, a line each. A program
-that is missing shows nothing.
+Seen through the distribution's `ip` and `nft`: links, addresses, routes, rules and nftables, a line each. Counters are
+left out, which change by everybody's packets; so are addresses and routes that the kernel makes for every link.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-_LOOKS = (
-    ("ip", "-o", "link", "show"),
-    ("ip", "-o", "addr", "show"),
-    ("ip", "route", "show", "table", "all"),
-    ("ip", "rule", "show"),
-    ("ip", "-6", "rule", "show"),
-)
-_RULES = ("nft", "list", "ruleset")
-_KERNELS_OWN = (" table local ", "fe80::", "ff00::/8")  # what comes with every interface
-_ALONE = ("linkdown", "tentative", "dadfailed")
-_FLEETING = ("mode", "group", "valid_lft", "preferred_lft", "qlen", "qdisc", "state", "expires")
+LOOKED_AT = "links, addresses, routes, rules and nftables"
+_HOST, _CONTAINER = "host", "container"
+_PATIENCE = 10  # seconds
+_SBIN = ":/usr/sbin:/sbin"  # not everybody's PATH has them
+_ROUTE_KEYS = ("gateway", "via", "dev", "src", "protocol", "scope", "metric", "table")
+_RULE_KEYS = ("srclen", "src", "dst", "dstlen", "fwmark", "iif", "oif", "table", "protocol")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Lines by place (`host`, `container`), in the order in which they were shown."""
+    """Lines by place (`host`, `container`), with how often each stands there; and what could not be seen."""
 
-    places: dict[str, tuple[str, ...]]
+    places: dict[str, Counter[str]]
+    unseen: frozenset[str]
 
     @classmethod
     def take(cls, netns: str) -> Snapshot:
         """The host, and the namespace at `netns` if it is there."""
-        found = {"host": tuple(_host())}
+        look = _Look()
+        places = {_HOST: Counter(look.lines(()))}
         if netns and os.path.exists(netns):
-            found["container"] = tuple(_look(("nsenter", f"--net={netns}")))
-        return cls(found)
+            places[_CONTAINER] = Counter(look.lines(("nsenter", f"--net={netns}")))
+        return cls(places, frozenset(look.unseen))
 
     def changes(self, after: Snapshot) -> Iterator[str]:
-        """What is new with a plus, what has gone with a minus."""
+        """What is new with a plus, what has gone with a minus; what could not be seen."""
+        changed = False
         for place, now in after.places.items():
-            before = self.places.get(place, ())
-            yield from (f"- {place}: {line}" for line in before if line not in now)
-            yield from (f"+ {place}: {line}" for line in now if line not in before)
-        for place in self.places.keys() - after.places.keys():
-            yield f"- {place}: the network namespace, with all that was in it"
+            before = self.places.get(place, Counter())
+            for sign, lines in (("-", before - now), ("+", now - before)):
+                for line in lines.elements():
+                    changed = True
+                    yield f"{sign} {place}: {line}"
+        if self.places.keys() - after.places.keys():
+            changed = True
+            yield f"- {_CONTAINER}: the network namespace, with all that was in it"
+        if not changed:
+            yield f"nothing is changed in {LOOKED_AT}; queues, sysctls and files are not looked at"
+        yield from (f"could not be seen: {reason}" for reason in sorted(self.unseen | after.unseen))
 
 
-def _host() -> Iterator[str]:
-    yield from _look(())
-    table = ""
-    for line in _run(_RULES):
-        if line.startswith("table "):
-            table = line.removesuffix(" {")
-        elif line.strip() not in ("", "}"):
-            yield f"{table} · {line.strip()}"
+@dataclass
+class _Look:
+    unseen: set[str] = field(default_factory=set)
 
+    def lines(self, inside: tuple[str, ...]) -> Iterator[str]:
+        """What there is, seen by programs that are started by way of `inside`."""
+        for link in self._documents(*inside, "ip", "-j", "-d", "addr", "show"):
+            yield from _link(link)
+        for family in ("-4", "-6"):
+            for route in self._documents(*inside, "ip", "-j", family, "route", "show", "table", "all"):
+                yield from _route(route)
+            for rule in self._documents(*inside, "ip", "-j", family, "rule", "show"):
+                yield f"rule {family} {_words(rule, ('priority', *_RULE_KEYS))}"
+        # Table by table: of what iptables has written, `list ruleset` of nft 1.0 leaves out the targets.
+        for table in self._run(*inside, "nft", "list", "tables").splitlines():
+            yield from _rules(self._run(*inside, "nft", "--stateless", "list", *table.split()))
 
-def _look(inside: tuple[str, ...]) -> Iterator[str]:
-    for argv in _LOOKS:
-        for line in _run((*inside, *argv)):
-            if not any(word in line for word in _KERNELS_OWN):
-                yield f"{argv[2] if argv[1].startswith('-') else argv[1]} {_steady(line)}"
+    def _documents(self, *argv: str) -> list[dict[str, Any]]:
+        text = self._run(*argv)
+        return json.loads(text) if text.strip() else []
 
-
-def _run(argv: tuple[str, ...]) -> list[str]:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.splitlines()
-
-
-def _steady(line: str) -> str:
-    """Without what changes by itself, and without the number that a link begins with."""
-    words, kept = line.replace("\\", " ").split(), []
-    skip = False
-    for word in words[1:] if words[0].rstrip(":").isdigit() and words[0].endswith(":") else words:
-        if skip or word in _FLEETING:
-            skip = not skip
-        elif word.startswith("<"):
-            kept.append("up" if "UP" in word.strip("<>").split(",") else "down")
-        elif word in _ALONE:
-            continue
+    def _run(self, *argv: str) -> str:
+        env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + _SBIN}
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE, check=True, env=env)  # noqa: S603
+        except FileNotFoundError:
+            self.unseen.add(f"the program {argv[0]} is missing")
+        except subprocess.CalledProcessError as error:
+            self.unseen.add(f"{' '.join(argv)}: {(error.stderr.splitlines() or ['it failed'])[0]}")
+        except (OSError, subprocess.SubprocessError) as error:
+            self.unseen.add(f"{' '.join(argv)}: {error}")
         else:
-            kept.append(word)
-    return " ".join(kept)
+            return done.stdout
+        return ""
+
+
+def _link(link: dict[str, Any]) -> Iterator[str]:
+    name = link["ifname"]
+    kind = link.get("linkinfo", {}).get("info_kind", "")
+    words = {"type": kind, "address": link.get("address"), "mtu": link.get("mtu"), "master": link.get("master")}
+    words["alias"] = link.get("ifalias")
+    yield f"link {name} {'up' if 'UP' in link['flags'] else 'down'} {_words(words, tuple(words))}"
+    for address in link["addr_info"]:
+        if not (address["family"] == "inet6" and address["scope"] == "link"):
+            yield f"address {address['local']}/{address['prefixlen']} on {name}"
+
+
+def _route(route: dict[str, Any]) -> Iterator[str]:
+    to = route["dst"]
+    if route.get("table") != "local" and not to.startswith("fe80:") and route.get("type") != "multicast":
+        hops = route.get("nexthops") or [{}]
+        for hop in hops:
+            yield f"route {to} {_words({**route, **hop}, _ROUTE_KEYS)}"
+
+
+def _rules(text: str) -> Iterator[str]:
+    """Each line of a table, with the chain or set that it stands in; alone, where there is nothing in it."""
+    place: list[str] = []
+    empty = False
+    for line in text.splitlines():
+        words = " ".join(line.split())
+        if words.endswith("{"):
+            place.append(words.removesuffix(" {"))
+            empty = True
+        elif words == "}":
+            if empty:
+                yield " · ".join(place)
+            place.pop()
+            empty = False
+        elif words:
+            yield " · ".join((*place, words))
+            empty = False
+
+
+def _words(values: dict[str, Any], keys: tuple[str, ...]) -> str:
+    found = ((key, values.get(key)) for key in keys)
+    return " ".join(f"{key} {value}" for key, value in found if value not in (None, ""))

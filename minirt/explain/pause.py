@@ -1,41 +1,29 @@
-"""`--step`: a stop before each step, at the terminal: what to look at in another one, and a shell inside."""
+"""`--step`: a stop before each step, at the terminal: what to look at in another one, and a shell inside.
+
+Whoever gives up, interrupts or goes away is not asked again: what is taken back then is told, and done.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from minirt.errors import UsageError
+from minirt.errors import UsageError, because
+from minirt.explain import glossary
 from minirt.explain.account import Item
+from minirt.explain.text import broken
+from minirt.terminal import tell
 
-# Pattern of a command -> what shows its effect. `{netns}` is the container's, `{1}` the pattern's first group.
-_LOOKS: tuple[tuple[str, str], ...] = (
-    (r"ip netns (?:add|delete) (\S+)", "ip netns; lsns -t net"),
-    (r"ip -n (\S+) (?:-6 )?route", "ip -n {1} route; ip -n {1} -6 route"),
-    (r"ip -n (\S+) (?:-6 )?rule", "ip -n {1} rule"),
-    (r"ip -n (\S+) ", "ip -n {1} addr"),
-    (r"ip link add (\S+)", "ip -d link show {1}"),
-    (r"ip link (?:set|del) (\S+)", "ip -d link show {1}; bridge link"),
-    (r"ip (?:-6 )?addr .* dev (\S+)", "ip addr show {1}"),
-    (r"ip (?:-6 )?route", "ip route"),
-    (r"(.*)sysctl -w '?([^=']+)", "{1}sysctl {2}"),
-    (r"nft .*(inet|ip|ip6|bridge|netdev) (cni_\w+)", "nft list table {1} {2}"),
-    (r"nft ", "nft list ruleset"),
-    (r"tc ", "tc qdisc; tc filter show"),
-    (r"(?:mkdir -p|rmdir|echo 0 >) (/sys/fs/cgroup/\S+)", "ls {1}"),
-    (r"(?:CNI_COMMAND|mkdir|echo)", "ls /var/lib/cni/networks /run/cni"),
-    (r"mount|cd |ln |touch ", "findmnt"),
-    (r"unshare|hostname|nsenter|setpriv", "lsns"),
-)
-_KEYS = "[Enter] do it   [s] shell in the container's network   [c] go on without stops   [q] give up: "
+_MARGIN = "      "
+_GIVEN_UP = f"\n{_MARGIN}given up\n"
+_WATCH, _FURTHER = f"{_MARGIN}watch in another terminal: ", f"{_MARGIN}    "
+_KEYS = f"{_MARGIN}[Enter] do it   [s] shell in the container's network   [c] go on without stops   [q] give up: "
 
 
 class Pause:
-    """Stops before each command. Reads keys from the terminal itself: standard input is the container's."""
+    """Stops before each step. Reads keys from the terminal itself: standard input is the container's."""
 
     def __init__(self, write: Callable[[Item], None], terminal: TextIO, shell: str = "") -> None:
         self._write = write
@@ -47,44 +35,51 @@ class Pause:
     def at_terminal(cls, write: Callable[[Item], None]) -> Pause:
         """Raises UsageError where there is none."""
         try:
-            return cls(write, open("/dev/tty"))  # it lives as long as the process
+            return cls(write, open("/dev/tty", errors="replace"))  # it lives as long as the process
         except OSError:
             raise UsageError(
                 "--step asks at the terminal, and there is none", "--explain tells without asking"
             ) from None
 
-    def __call__(self, item: Item, netns: str) -> None:
-        """Show the command that comes, and wait for leave. Raises KeyboardInterrupt."""
-        self._write(item)
+    def __call__(self, items: list[Item], netns: str, pid: int) -> None:
+        """Show the commands of a step, and wait for leave to take it. Raises KeyboardInterrupt."""
+        for item in items:
+            self._write(item)
         if self._going:
             return
-        if look := looks(item.text, netns):
-            sys.stderr.write(f"      watch in another terminal: {look}\n")
+        for look in dict.fromkeys(glossary.look(item.text, pid) for item in items):
+            if look:
+                tell("".join(f"{line}\n" for line in broken(look, _WATCH, _FURTHER)))
+        self._going = True  # unless Enter says otherwise: an interrupt ends the asking, too
+        while (answer := self._answer()) == "s":
+            self._inside(netns)
+        if answer == "q":
+            tell(_GIVEN_UP)
+            raise KeyboardInterrupt
+        self._going = answer != ""
+
+    def _answer(self) -> str:
+        """One of the keys, empty for Enter. A terminal that is gone gives up."""
         while True:
-            sys.stderr.write(f"      {_KEYS}")
-            sys.stderr.flush()
-            answer = self._terminal.readline()
-            if not answer or answer.strip() == "q":
-                self._going = True  # what is taken back now is told, and not asked for
-                raise KeyboardInterrupt
-            if answer.strip() == "s":
-                self._inside(netns)
-                continue
-            self._going = answer.strip() == "c"
-            return
+            try:
+                tell(_KEYS)
+                answer = self._terminal.readline()
+            except OSError:
+                answer = ""
+            except BaseException:  # a signal, as whoever listens for them has it raised
+                tell(_GIVEN_UP)
+                raise
+            if not answer:
+                return "q"
+            if (key := answer.strip()) in ("", "s", "c", "q"):
+                return key
 
     def _inside(self, netns: str) -> None:
         if not (netns and os.path.exists(netns)):
-            sys.stderr.write("      there is no network namespace yet\n")
+            tell(f"{_MARGIN}there is no network namespace yet\n")
             return
-        sys.stderr.write("      a shell in the container's network namespace; 'exit' comes back here\n")
-        subprocess.run(["nsenter", f"--net={netns}", self._shell], stdin=self._terminal, check=False)  # noqa: S603, S607
-
-
-def looks(command: str, netns: str = "") -> str:
-    """The command that shows what `command` changes."""
-    for pattern, look in _LOOKS:
-        if found := re.match(pattern, command):
-            groups = ("", *found.groups(), "", "")
-            return look.replace("{1}", groups[1] or "").replace("{2}", groups[2] or "").replace("{netns}", netns)
-    return ""
+        tell(f"{_MARGIN}a shell in the container's network namespace; 'exit' comes back here\n")
+        try:
+            subprocess.run(["nsenter", f"--net={netns}", self._shell], stdin=self._terminal, check=False)  # noqa: S603, S607
+        except OSError as error:
+            tell(f"{_MARGIN}no shell: {error.filename}: {because(error)}\n")

@@ -1,72 +1,151 @@
 """The account of a container's end, when somebody else asked for it than the one who carries it out.
 
     [minirt stop --explain]                        [the process that stayed with the container]
-      makes a fifo beside its record, opens it
-      signals the workload ────────────────────▶  sees its end; there is a fifo, and somebody reads:
-      waits until it is done                        writes the account as it takes the container down, an item a line
-      shows it ◀───────────────────────────────
+      listens at a socket beside its record
+      signals the workload ────────────────────▶  sees its end; there is a socket: connects
+      told, or step ───────────────────────────▶  takes the container down
+      shows them, at once ◀──────────────────────  the items of each thing that is done
+      with step: leave, from who is at the terminal ▶  does it
+      waits until it is done
 
-A fifo that nobody reads any more is none.
+A message is one packet (SOCK_SEQPACKET): {"items": [the items, as `Item.to_json` has them]}. One that waits for leave
+says {"ask": ["/run/netns/…", 0]} too: the network namespace, and the process, where a person can look. Those who do not
+read hold nobody up: what has no room is left out, and the next message says how much that was, {"lost": 3}. An asker
+who has gone is none.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
+import socket
 
-from cni_plugins.spec.jsontext import JsonError, dumps, loads
+from cni_plugins.spec.jsontext import dumps, loads
 from minirt.explain.account import Account, Item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-_ROOM = 1 << 20  # bytes: an account is read when it is finished
-_PATIENCE = 1.0  # seconds that its writer, who has taken the container down, gets to end
+_LONGEST = 1 << 18
+_LOOK_AGAIN = 0.05  # seconds
+_PATIENCE = 5.0  # seconds that an asker has to say how they want to be told
+_TOLD, _STEP, _LEAVE = b"told", b"step", b"\n"
 
 
 class Request:
-    """The reading end; `show` when the container is down, and `close` whatever happens."""
+    """The asker's end: `hear` while the container is taken down, and `close` whatever happens. Raises OSError."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         _forget(path)
-        os.mkfifo(path, 0o600)
-        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _ROOM)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with _Short(path) as short:
+            self._socket.bind(short)
+        self._socket.listen(1)
 
-    def show(self, write: Callable[[Item], None]) -> bool:
-        """Give `write` what has been told; whether it was anything."""
-        told = b""
-        while select.select([self._fd], [], [], _PATIENCE)[0] and (chunk := os.read(self._fd, _ROOM)):
-            told += chunk
-        for line in told.splitlines():
-            try:
-                write(Item(**loads(line)))
-            except (JsonError, TypeError):
-                continue  # cut off by the end of its writer
-        return bool(told)
+    def hear(self, account: Account, under_way: Callable[[], bool]) -> bool:
+        """Give `account` all that is told, as long as it is `under_way`; whether anybody told anything."""
+        while not select.select([self._socket], [], [], _LOOK_AGAIN)[0]:
+            if not under_way():
+                return False
+        teller, _ = self._socket.accept()
+        with teller:
+            teller.send(_STEP if account.stops else _TOLD)
+            while message := _received(teller):
+                _pass_on(message, account, teller)
+        return True
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._socket.close()
         _forget(self._path)
 
 
-def answer(path: str) -> Account | None:
-    """The account that somebody who reads the fifo at `path` asks for."""
+def _pass_on(message: bytes, account: Account, teller: socket.socket) -> None:
+    told: dict[str, Any] = loads(message)
+    if lost := told.get("lost"):
+        account.fact(f"{lost} things that were done here are not told: they came too fast")
+    items = [Item(**item) for item in told["items"]]
+    if "ask" not in told:
+        account.show(items)
+        return
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        account.ask(items, *told["ask"])
+    except KeyboardInterrupt:
+        account.fact("it has ended already: it is taken down all the same")
+    teller.send(_LEAVE)
+
+
+def answer(path: str) -> Account | None:
+    """The account that is asked for at the socket at `path`; None when nobody is there."""
+    asker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with _Short(path) as short:
+            asker.connect(short)
+        asker.settimeout(_PATIENCE)
+        wish = asker.recv(len(_TOLD))
     except OSError:
-        return None  # there is none, or nobody reads it
+        wish = b""
+    if wish not in (_TOLD, _STEP):
+        asker.close()
+        return None
+    return _Telling(asker.detach(), wish == _STEP).account
 
-    def write(item: Item) -> None:
+
+class _Telling:
+    """The teller's end: `fd` is open as long as its process lives."""
+
+    def __init__(self, fd: int, steps: bool) -> None:
+        self._fd = fd
+        self._lost = 0
+        os.set_blocking(fd, steps)
+        self.account = Account(self._write, self._ask if steps else None, (fd,))
+
+    def _write(self, item: Item) -> None:
+        self._tell([item])
+
+    def _tell(self, items: list[Item], **more: Any) -> bool:
+        if self._lost:
+            more["lost"] = self._lost
+        message = {"items": [item.to_json() for item in items], **more}
         try:
-            os.write(fd, f"{dumps(item.to_json(), indent=0)}\n".encode())
+            os.write(self._fd, dumps(message, indent=0).encode(errors="replace"))
         except OSError:
-            pass  # they have gone, or it is too much for them
+            self._lost += len(items)  # they have gone, or it is too much for them
+            return False
+        self._lost = 0
+        return True
 
-    return Account(write, fds=(fd,))
+    def _ask(self, items: list[Item], netns: str, pid: int) -> None:
+        if not self._tell(items, ask=[netns, pid]):
+            return
+        try:
+            os.read(self._fd, len(_LEAVE))
+        except ConnectionError:
+            pass  # nobody there to give it: what was asked for has to be done
+
+
+class _Short:
+    """A name for the place `path` that fits into a socket's address, which has 108 bytes (unix(7))."""
+
+    def __init__(self, path: str) -> None:
+        self._folder, self._name = os.path.split(path)
+
+    def __enter__(self) -> str:
+        self._fd = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._fd}/{self._name}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def _received(end: socket.socket) -> bytes:
+    """A message; empty when the other end has gone."""
+    try:
+        return end.recv(_LONGEST)
+    except ConnectionError:
+        return b""
 
 
 def _forget(path: str) -> None:

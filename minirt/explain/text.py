@@ -4,9 +4,11 @@
       network minirt, as eth0: /etc/cni/net.d holds no network lists
       $ ip netns add $ID
     runtime → bridge   ADD eth0 on network minirt
-        $ ip link add minirt0 address 9e:61:e0:45:de:24 type bridge
         bridge → host-local   ADD eth0 on network minirt
+        bridge, meanwhile
+        $ ip link add minirt0 address 9e:61:e0:45:de:24 type bridge
         host-local → bridge   address 10.143.0.2/20 (14 ms)
+        $ ip -n $ID addr add 10.143.0.2/20 dev eth0 brd +
     bridge → runtime   interface eth0; address 10.143.0.2/20 (58 ms)
 
 A command that is longer is broken as a shell allows, and can be copied as it stands. `full` shows the details too, and
@@ -16,9 +18,11 @@ texts of many lines whole; `json` is an item a line.
 from __future__ import annotations
 
 import os
+import sys
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.explain.account import ANSWER, CALL, COMMAND, FACT, PROBLEM, Item
+from minirt.explain.account import ANSWER, CALL, FACT, PROBLEM, UNDO, Item
+from minirt.terminal import WIDTH, coloured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 SHORT, FULL, JSON = "short", "full", "json"
 FORMATS = (SHORT, FULL, JSON)
-WIDTH = 100
+_TOGETHER = "\u00a0"  # a space at which no line is broken
 _LONG = 32  # characters of an id that is given a name
 _STYLES = {"who": "1;36", "command": "1", "why": "2", "problem": "1;31", "result": "32"}
 
@@ -38,9 +42,9 @@ class Text:
     def __init__(self, stream: TextIO, form: str = SHORT, environ: Mapping[str, str] = os.environ) -> None:
         self._stream = stream
         self._form = form
-        self._colours = form != JSON and stream.isatty() and not environ.get("NO_COLOR")
-        self._last = ("", -1)
-        self._said: set[str] = set()
+        self._colours = form != JSON and coloured(stream, environ)
+        self._speaker = ""  # who the lines are of that follow, unless it is said
+        self._said = {""}
         self._id = ""
 
     def write(self, item: Item) -> None:
@@ -55,12 +59,12 @@ class Text:
         margin = "    " * item.level
         if item.kind in (CALL, ANSWER, PROBLEM):
             yield from self._crossing(item, margin)
-            self._last = ("", -1)
+            self._speaker = item.to if item.level or item.kind == CALL else ""
             return
-        if self._last != (item.who, item.level) and item.level == 0:
-            yield f"{margin}{self._in('who', item.who)}"
-        self._last = (item.who, item.level)
-        inner = margin + ("  " if item.level == 0 else "")
+        if item.who != self._speaker:
+            yield f"{margin}{self._in('who', item.who)}{', meanwhile' if item.level else ''}"
+        self._speaker = item.who
+        inner = margin + ("" if item.level else "  ")
         if item.kind == FACT:
             yield from wrapped(item.text, inner)
             yield from self._why(item, inner)
@@ -71,10 +75,10 @@ class Text:
 
     def _crossing(self, item: Item, margin: str) -> Iterator[str]:
         """A call, or its answer."""
-        took = f" ({item.seconds * 1000:.0f} ms)" if item.seconds else ""
+        took = f" ({item.seconds * 1000:.0f}{_TOGETHER}ms)" if item.seconds else ""
         head, tail = f"{item.who} → {item.to}", f"   {item.text}{took}"
         style = "problem" if item.kind == PROBLEM else "result" if item.kind == ANSWER else ""
-        first, *rest = wrapped(head + tail, margin)
+        first, *rest = (line.replace(_TOGETHER, " ") for line in wrapped(head + tail, margin))
         if len(head) + len(margin) <= len(first):
             first = f"{margin}{self._in('who', head)}{self._in(style, first[len(margin) + len(head) :])}"
         yield first
@@ -84,10 +88,17 @@ class Text:
             yield from self._why(item, inner)
             yield from self._name(item.details["environment"].get("CNI_CONTAINERID", ""), inner)
             if not item.level or self._form == FULL:
-                program, found = item.details.get("program", ""), item.details.get("found", "")
-                yield from wrapped(f"program {program} ({found})", inner)
+                yield from self._where(item.details, inner)
         if self._form == FULL:
             yield from _details(item.details, inner)
+
+    def _where(self, details: Mapping[str, Any], margin: str) -> Iterator[str]:
+        """Where the network's list was read, once, and the program found."""
+        source = details.get("list", "")
+        if source not in self._said:
+            self._said.add(source)
+            yield from wrapped(f"list: {source}", margin)
+        yield from wrapped(f"program: {details['program']} ({details['found']})", margin)
 
     def _name(self, container_id: str, margin: str) -> Iterator[str]:
         """A container's long id is said once, as a variable of the shell's."""
@@ -105,12 +116,15 @@ class Text:
 
     def _command(self, item: Item, margin: str) -> Iterator[str]:
         first, *more = with_variable(item.text, self._id).split("\n")
-        sign = "$ " if item.kind == COMMAND else "undo: "
-        lines = [*broken(first, margin + sign, margin + "    ")]
+        sign = "undo: " if item.kind == UNDO else "$ "
         if more and self._form == SHORT:
-            lines.append(f"{margin}    … {len(more)} more lines, which --explain=full shows")
-        elif more:
-            lines += more
+            count = f"{len(more)} more line{'' if len(more) == 1 else 's'}: --explain=full"
+            lines = [f"{margin}{sign}{first} …'   {count}"]
+        else:
+            lines = [*broken(first, margin + sign, margin + "    ")]
+        if self._form == FULL:
+            inner = margin + "    "
+            lines += [part for line in more for part in broken(line.expandtabs(4), inner, inner + "    ", quoted=True)]
         yield from (self._in("command", line) for line in lines)
 
     def _in(self, style: str, text: str) -> str:
@@ -119,11 +133,11 @@ class Text:
 
 def _details(details: Mapping[str, Any], margin: str) -> Iterator[str]:
     for name, value in details.items():
-        if name in ("program", "found"):
+        if name in ("program", "found", "list"):
             continue
         if name == "environment":
             for key, text in value.items():
-                yield from broken(f"{key}={text}", margin, margin + "    ", ":")
+                yield from wrapped(f"{key}={text}", margin, "    ", ":")
         elif isinstance(value, str):
             yield from wrapped(f"{name}: {value}", margin)
         else:
@@ -143,37 +157,47 @@ def with_variable(command: str, container_id: str) -> str:
     return head
 
 
-def wrapped(text: str, margin: str, again: str = "  ") -> list[str]:
-    """Words in lines; one that is longer than a line stays whole."""
+def wrapped(text: str, margin: str, again: str = "  ", at: str = " ") -> list[str]:
+    """Words, or what else `at` divides, in lines; one that is longer than a line stays whole."""
     lines = [margin]
-    for word in text.strip().split(" "):
+    for word in text.strip().split(at):
         if len(lines[-1]) + len(word) > WIDTH and lines[-1].strip():
             lines.append(margin + again)
-        lines[-1] += f"{word} "
-    return [line.rstrip() for line in lines]
+        lines[-1] += f"{word}{at}"
+    return [line.rstrip() for line in (*lines[:-1], lines[-1][: -len(at)])]
 
 
-def broken(command: str, first: str, margin: str, at: str = " ") -> Iterator[str]:
-    """A command in lines that end in a backslash, for the shell to put together again."""
-    rest, head = command, first
-    while len(head) + len(rest) > WIDTH:
-        cut = _cut(rest, WIDTH - len(head) - 2, at)
-        if cut <= 0:
+def broken(command: str, first: str, margin: str, quoted: bool = False) -> Iterator[str]:
+    """A command in lines that end in a backslash, for the shell to put together again, or, inside of the quotes of a
+    text for it (`quoted` when it begins there), for nft. A word that is a list continues at the very left."""
+    cuts = [*_cuts(command, quoted)]
+    head, start = first, 0
+    while len(head) + len(command) - start > WIDTH:
+        room = start + WIDTH - len(head) - 1
+        place, within = _best([cut for cut in cuts if cut[0] > start], room)
+        if not command[place:]:
             break
-        yield f"{head}{rest[:cut].rstrip()}{' ' if at == ' ' else ''}\\"
-        rest, head = rest[cut:].lstrip(" "), margin
-    yield f"{head}{rest}"
+        yield f"{head}{command[start:place]}\\"
+        head, start = ("" if within else margin), place
+    yield f"{head}{command[start:]}"
 
 
-def _cut(text: str, room: int, at: str) -> int:
-    """Where `text` can be broken so that the first part has `room`: behind an `at` that no quotes surround."""
-    best, quoted = -1, False
-    for index, char in enumerate(text):
+def _best(cuts: list[tuple[int, bool]], room: int) -> tuple[int, bool]:
+    """The last that fits, a space rather than a comma; or the first, where none fits; or the very end."""
+    fit = [cut for cut in cuts if cut[0] <= room]
+    spaces = [cut for cut in fit if not cut[1]]
+    return (spaces or fit or cuts[:1] or [(sys.maxsize, False)])[-1]
+
+
+def _cuts(command: str, quoted: bool) -> Iterator[tuple[int, bool]]:
+    """Behind which characters a command can be broken, and whether that is within a word, of which it is a comma."""
+    nft, named = quoted or "nft '" in command, False
+    for place, char in enumerate(command, 1):
         if char == "'":
             quoted = not quoted
-        if char == at and not quoted:
-            if index + 1 <= room:
-                best = index + 1
-            elif best < 0:
-                return index + 1
-    return best
+        elif char == '"' and quoted:
+            named = not named
+        elif char == " " and not named and (nft or not quoted):
+            yield place, False
+        elif char == "," and not quoted:
+            yield place, True

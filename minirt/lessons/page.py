@@ -2,11 +2,13 @@
 
 A page is a page of docs/course, read by people; what is for us stands in comments. Below a block of commands:
 
-    <!-- check There is a namespace called red.
+    <!-- check red is there, and knows no blue.
     ip netns list | grep -qw red
+    ! ip -n red link show blue
     -->
 
-is a fact in words, and a command line that succeeds when it holds: a question to the kernel, which changes nothing.
+is a fact in words, and the lines that all succeed when it holds: LOOK or LOOK | TEST, and ! before it for the contrary.
+LOOK is a question to the kernel, which changes nothing, and its answer is shown to who has not yet done it.
 `<!-- needs PATH, of the package NAME -->` above a block: it can only be done where that file is.
 """
 
@@ -33,7 +35,12 @@ _PART = re.compile(
 @dataclass(frozen=True)
 class Fact:
     words: str
-    question: str
+    lines: tuple[str, ...]
+
+
+def look(line: str) -> str:
+    """Of a fact's line the question alone, whose answer says why it does not hold."""
+    return line.removeprefix("! ").partition(" | ")[0]
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ def read(path: str) -> Lesson:
         elif found["path"]:
             need = Need(found["path"], found["package"])
         elif found["fact"]:
-            _last_step(parts, path).facts.append(Fact(found["fact"], found["question"].strip()))
+            _last_step(parts, path).facts.append(Fact(found["fact"], tuple(found["question"].splitlines())))
         else:
             parts.append(Step(commands(found["block"]), [], need))
             need = None

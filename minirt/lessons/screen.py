@@ -10,7 +10,7 @@ import sys
 import textwrap
 
 WIDTH = 100
-PROMPT, MORE = "lab# ", "> "
+PROMPT, MORE, PAUSE = "lab# ", "> ", "(Enter goes on) "
 _STYLES = {"title": "1;36", "command": "1", "code": "36", "good": "32", "bad": "31", "aside": "2"}
 _UNFINISHED = re.compile(rb"unexpected (end of file|EOF)|here-document")
 
@@ -24,18 +24,24 @@ class Screen:
         if self._hands:
             import readline  # noqa: F401  (input() edits lines and remembers them, once it is imported)
 
+    @property
+    def width(self) -> int:
+        return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) - 1)
+
     def title(self, text: str) -> None:
         self._print(f"\n{self._in('title', text)}\n")
 
     def paragraph(self, text: str) -> None:
         """Running text behind an empty line, broken to the terminal's width."""
+        self._to_a_line_of_its_own()
         self._print()
-        lines = textwrap.wrap(text, self._width(), break_long_words=False, break_on_hyphens=False)
+        lines = textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False)
         self._print(self._coded("\n".join(lines)))
 
-    def aside(self, text: str) -> None:
-        lines = textwrap.wrap(text, self._width(), break_long_words=False, break_on_hyphens=False)
-        self._print(self._in("aside", "\n".join(lines)))
+    def aside(self, *texts: str) -> None:
+        """What is not the page's own: said to the learner, a paragraph each."""
+        wrapped = [textwrap.wrap(text, self.width, break_long_words=False, break_on_hyphens=False) for text in texts]
+        self._print(self._in("aside", "\n\n".join("\n".join(lines) for lines in wrapped)))
 
     def commands(self, commands: list[str]) -> None:
         """What is to be typed, set off from the text."""
@@ -45,33 +51,39 @@ class Screen:
         self._print()
 
     def typed(self, command: str) -> None:
-        """Show a command as if the learner had typed it at the prompt, in place of his empty line."""
+        """Show a command as if the learner had typed it at the prompt, in place of their empty line."""
         back = "\x1b[1A\r\x1b[K" if self._hands and self._colours else ""
         self._print(f"{back}{PROMPT}{self._in('command', command.replace(chr(10), chr(10) + MORE))}")
 
     def verdict(self, text: str, *, good: bool) -> None:
+        self._to_a_line_of_its_own()
         self._print(self._in("good", f"✓ {text}") if good else self._in("bad", f"✗ {text}"))
 
-    def pause(self) -> None:
-        """Wait for Enter. Raises EOFError."""
-        self._read(self._in("aside", "…"))
-        if self._hands and self._colours:
-            self._print("\x1b[1A\r\x1b[K", end="")
-
-    def ask(self) -> str:
+    def ask(self, prompt: str = PROMPT) -> str:
         """A whole command, of as many lines as it takes; ctrl-C drops what was begun. Raises EOFError."""
         while True:
             self._to_a_line_of_its_own()
             try:
-                text = self._read(PROMPT)
+                text = self._read(prompt)
                 while text.strip() and _unfinished(text):
                     text += f"\n{self._read(MORE)}"
                 return text
             except KeyboardInterrupt:
                 self._print("^C")
 
+    def evidence(self, question: str) -> None:
+        """What was asked, and says what follows."""
+        self._print(f"  {self._in('code', question)} says:")
+
+    def pause(self) -> str:
+        """Wait until the text shall go on: nothing, or what the learner has typed instead. Raises EOFError."""
+        text = self.ask(PAUSE)
+        if not text.strip() and self._hands and self._colours:
+            self._print("\x1b[1A\r\x1b[K", end="")
+        return text
+
     def _to_a_line_of_its_own(self) -> None:
-        """The prompt's, also behind an answer that did not end its line: as many blanks as only a fresh line holds."""
+        """What follows, also behind an answer that did not end its line: as many blanks as only a fresh line holds."""
         if self._hands and self._colours:
             self._print(f"{' ' * (shutil.get_terminal_size().columns - 1)}\r\x1b[K", end="")
 
@@ -91,9 +103,6 @@ class Screen:
 
     def _print(self, text: str = "", end: str = "\n") -> None:
         print(text, end=end, flush=True)  # before the lab's programs write to the same terminal
-
-    def _width(self) -> int:
-        return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) - 1)
 
     def _in(self, style: str, text: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colours else text

@@ -127,7 +127,7 @@ class Catalog:
             for item in container.attached:
                 found[item.network, container.id, item.ifname] = User(container.id, container.name, item)
         for entry in self._cni.cache.entries():
-            item = Attached(entry.network, entry.ifname, "", entry.config, {}, _told(entry))
+            item = Attached(entry.network, entry.ifname, "", entry.config, dict(entry.capability_args), _told(entry))
             user = User(entry.container_id, names.get(entry.container_id, entry.container_id), item)
             found.setdefault((entry.network, entry.container_id, entry.ifname), user)
         users: dict[str, list[User]] = {}

@@ -15,7 +15,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from minirt.errors import MinirtError
@@ -24,6 +24,7 @@ from minirt.picture import ruleset
 from minirt.picture.kernel import OURS
 from minirt.picture.matching import Packet
 from minirt.picture.path import Hop, Walk
+from minirt.visible import line as shown
 
 _PATIENCE = 5.0
 _PRIORITY = -150  # behind conntrack (-200), before any translation (-100)
@@ -106,39 +107,33 @@ class Counters:
                 hook = f"type filter hook {point.hook} priority {_PRIORITY};"
                 lines.append(f"add chain {chain} {{ {hook} }}")
                 lines += [f"add rule {chain} {match} counter" for match in (point.out, point.back)]
-        command = (ruleset.program(), "-i")
-        with ExitStack() as entered:
-            if space != OURS:
-                entered.enter_context(Inside(space))
-            owner = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
-        self._stack.callback(_end, owner)
-        if owner.stdin:
-            owner.stdin.write("".join(f"{line}\n" for line in lines))
-            owner.stdin.flush()
+        script = "".join(f"{line}\n" for line in lines).encode()
+        with _within(space):
+            owner = _Owner(script)
+        self._stack.callback(owner.end)
         deadline = time.monotonic() + _PATIENCE
         while len(self._read(space)) < sum(point.space == space for point in self.points):
-            if time.monotonic() > deadline or owner.poll() is not None:
-                owner.kill()
-                said = owner.stderr.read().strip() if owner.stderr else ""
-                raise MinirtError(f"cannot count in {space}: nft says {said.splitlines()[-1:] or 'nothing'}")
+            if time.monotonic() > deadline or owner.ended:
+                raise MinirtError(f"cannot count in {space}: nft says {shown(owner.last_words())}")
             time.sleep(0.02)
 
     def read(self) -> list[tuple[int, int]]:
-        """Packets gone and come back, by point."""
+        """Packets gone and come back, by point. Raises MinirtError when somebody has taken the counters away."""
         spaces = {space: self._read(space) for space in dict.fromkeys(point.space for point in self.points)}
-        return [spaces[point.space].get(point.chain, (0, 0)) for point in self.points]
+        for point in self.points:
+            if point.chain not in spaces[point.space]:
+                raise MinirtError(f"the counters in {point.space} are gone")
+        return [spaces[point.space][point.chain] for point in self.points]
 
     def _read(self, space: str) -> dict[str, tuple[int, int]]:
-        """The table of one namespace, chain by chain; only those that are complete."""
-        with ExitStack() as entered:
-            if space != OURS:
-                entered.enter_context(Inside(space))
-            try:
+        """The table of one namespace, chain by chain; only those that are complete. Raises MinirtError."""
+        try:
+            with _within(space):
                 listed = ruleset.objects("list", "table", "inet", self._table)
-            except subprocess.SubprocessError:
-                return {}  # not there yet
+        except subprocess.CalledProcessError:
+            return {}  # nft says that there is none
+        except (OSError, subprocess.SubprocessError) as error:
+            raise MinirtError(f"cannot read the counters in {space}: {error}") from error
         counted: dict[str, list[int]] = {}
         for item in listed:
             if rule := item.get("rule"):
@@ -147,49 +142,105 @@ class Counters:
         return {chain: (both[0], both[1]) for chain, both in counted.items() if len(both) == 2}
 
 
-def _end(owner: subprocess.Popen[str]) -> None:
-    """The process, and with it its table."""
-    owner.kill()
-    owner.wait()
-    for stream in (owner.stdin, owner.stderr):
-        if stream:
-            try:
-                stream.close()
-            except BrokenPipeError:
-                pass
+def _within(space: str) -> AbstractContextManager[object]:
+    return nullcontext() if space == OURS else Inside(space)
+
+
+class _Owner:
+    """An nft process that has been given a script, and waits for more: as long as it lives, so do its tables."""
+
+    def __init__(self, script: bytes) -> None:
+        # Written before there is a reader that might have ended: that would be a signal, SIGPIPE. It holds 64 KiB.
+        source, self._sink = os.pipe()
+        os.write(self._sink, script)
+        self._process = subprocess.Popen(  # noqa: S603
+            (ruleset.program(), "-i"), stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        os.close(source)
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """The last line of what it had to say, when it is to say no more."""
+        self._process.kill()
+        said = self._process.stderr.read() if self._process.stderr else b""
+        return os.fsdecode(said).strip().split("\n")[-1] or "nothing"
+
+    def end(self) -> None:
+        """The process, and with it its tables."""
+        os.close(self._sink)
+        self._process.kill()
+        self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
 
 
 def watch(walk: Walk, seconds: float | None, say: Callable[[str], None]) -> None:
     """Count until `seconds` have passed, or ctrl-C; a line whenever something has come."""
-    before = {hit.rule: hit.rule.packets for hop in walk.hops for mark in hop.marks if (hit := mark.hit)}
+    rules = _rules(walk)
     with Counters(walk) as counters:
         say("packets out/back:")
         for number, point in enumerate(counters.points, 1):
-            say(f"  [{number}] {point.label}")
+            say(shown(f"  [{number}] {point.label}"))
         say("          " + "".join(f"{f'[{number}]':>11}" for number in range(1, len(counters.points) + 1)))
         deadline = None if seconds is None else time.monotonic() + seconds
-        shown: list[tuple[int, int]] = []
+        last: list[tuple[int, int]] = []
         try:
             while True:
                 counted = counters.read()
-                if counted != shown:
+                if counted != last:
                     say(time.strftime("%H:%M:%S  ") + "".join(f"{f'{out}/{back}':>11}" for out, back in counted))
-                    shown = counted
+                    last = counted
                 if deadline is not None and time.monotonic() >= deadline:
                     break
                 time.sleep(0.2)
         except KeyboardInterrupt:
             pass
-    for line in _rules(before):
-        say(line)
+    for text in _gained(rules):
+        say(text)
 
 
-def _rules(before: dict[ruleset.Rule, int]) -> Iterator[str]:
-    """What the counters of the rules themselves have gained, where they have one."""
-    if not any(packets >= 0 for packets in before.values()):
-        return
-    after = {(rule.place, rule.handle): rule for group in ruleset.read().rules.values() for rule in group}
-    yield "rules that count:"
-    for rule, packets in before.items():
-        if packets >= 0 and (rule.place, rule.handle) in after:
-            yield f"  +{after[rule.place, rule.handle].packets - packets}  {rule.place}"
+@dataclass(frozen=True)
+class _Met:
+    """A rule that the walk has met, in the namespace `space`, which the walk calls `place`."""
+
+    space: str
+    place: str
+    rule: ruleset.Rule
+
+
+def _rules(walk: Walk) -> list[_Met]:
+    """Those that count, each once; a bridge's and a parent link's are the host's."""
+    found: dict[ruleset.Rule, _Met] = {}
+    for hop in walk.hops:
+        for hit in (mark.hit for mark in hop.marks):
+            if hit and hit.rule.packets >= 0:
+                found.setdefault(hit.rule, _Met(hop.space or OURS, hop.place, hit.rule))
+    return list(found.values())
+
+
+def _gained(met: list[_Met]) -> Iterator[str]:
+    """What the counters of the rules themselves have gained. A rule is known again by its place and handle, and by what
+    it does: tables that are made anew begin to number anew."""
+    if met:
+        yield "rules that count:"
+    after = {space: _now(space) for space in dict.fromkeys(item.space for item in met)}
+    for item in met:
+        rule = after[item.space].get((item.rule.place, item.rule.handle))
+        of = "" if item.space == OURS else f" of {item.place}"
+        if rule is None or rule.deed != item.rule.deed or rule.packets < item.rule.packets:
+            yield shown(f"  gone, or made anew: {item.rule.place}{of}")
+        else:
+            yield shown(f"  +{rule.packets - item.rule.packets}  {rule.place}{of}")
+
+
+def _now(space: str) -> dict[tuple[str, int], ruleset.Rule]:
+    """The rules of a namespace; none where that has ended."""
+    try:
+        with _within(space):
+            now = ruleset.read()
+    except OSError:
+        return {}
+    return {(rule.place, rule.handle): rule for group in now.rules.values() for rule in group}

@@ -6,6 +6,7 @@ something only together with the namespace that is asked.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ OURS = "/proc/thread-self/ns/net"
 _MAIN, _UNICAST, _LINK_SCOPE, _LOOPBACK = 254, 1, 253, 772
 _TYPES = {1: "unicast", 2: "local", 3: "broadcast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _FAMILY = {4: 2, 6: 10}
+_LOOKUP_TABLE = 0x1000  # linux/rtnetlink.h, RTM_F_LOOKUP_TABLE: say the table that it was found in, and not just main
+_FORBIDDEN = {errno.EINVAL: "blackhole", errno.EHOSTUNREACH: "unreachable", errno.EACCES: "prohibit"}
+_REFUSED = _FORBIDDEN | {errno.EINVAL: "martian", errno.EXDEV: "reverse path"}
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,11 @@ class Link:
     name: str
     kind: str
     mac: str
-    mtu: int
     up: bool
     beyond: int = 0
     elsewhere: int | None = None
     below: int = 0
     mode: str = ""
-    alias: str = ""
     addresses: tuple[str, ...] = ()
     loopback: bool = False
     isolated: bool = False
@@ -58,7 +60,9 @@ class Route:
 
 @dataclass(frozen=True)
 class Way:
-    """What the kernel answers when it is asked for the way to an address (`ip route get`)."""
+    """What the kernel answers when it is asked for the way to an address (`ip route get`). Where a route forbids it,
+    `kind` says how (blackhole, unreachable, prohibit), and there is no link; for a packet that is passed on it may be
+    where it comes from that is refused (martian, reverse path)."""
 
     kind: str
     gateway: str
@@ -136,17 +140,20 @@ class Eye:
     def way(self, to: str, source: str = "", arriving: int = 0) -> Way | None:
         """The way to the address `to`; None when there is none. `source` and `arriving` (the index of the link) tell of
         a packet that is passed on."""
-        asked: dict[str, Any] = {"dst": to, "family": _FAMILY[6 if ":" in to else 4]}
+        asked: dict[str, Any] = {"dst": to, "family": _FAMILY[6 if ":" in to else 4], "flags": _LOOKUP_TABLE}
         if source:
             asked["src"] = source
         if arriving:
             asked["iif"] = arriving
         try:
             found = next(iter(self._netlink.route("get", **asked)))
-        except (NetlinkError, StopIteration):
+        except StopIteration:
             return None
+        except NetlinkError as error:
+            kind = (_REFUSED if arriving else _FORBIDDEN).get(error.code, "")
+            return Way(kind, "", "", "", 0) if kind else None
         index = found.get("oif")
-        name = next((link.get("ifname") for link in self._netlink.get_links(index)), "") if index else ""
+        name = next((_name(link.get("ifname")) for link in self._netlink.get_links(index)), "") if index else ""
         via = (found.get("via") or {}).get("addr", "")
         kind = _TYPES.get(found["type"], str(found["type"]))
         return Way(kind, found.get("gateway") or via, name, found.get("prefsrc") or "", found.get("table") or 0)
@@ -174,20 +181,23 @@ def _link(item: Any, addresses: Sequence[str]) -> Link:
         mode = item.get(("linkinfo", "data", "vlan_id"))
     return Link(
         item["index"],
-        item.get("ifname"),
+        _name(item.get("ifname")),
         kind,
         item.get("address") or "",
-        item.get("mtu") or 0,
         item["state"] == "up",
         item.get("link") or 0,
         item.get("IFLA_LINK_NETNSID"),
         item.get("master") or 0,
         "" if mode is None else _mode(kind, mode),
-        item.get("IFLA_IFALIAS") or "",
         tuple(addresses),
         item["ifi_type"] == _LOOPBACK,
         item.get(("linkinfo", "slave_data", "isolated")) == 1,
     )
+
+
+def _name(name: str | bytes) -> str:
+    """A link's: the kernel takes any bytes, and pyroute2 leaves those alone that are no UTF-8."""
+    return os.fsdecode(name)
 
 
 def _mode(kind: str, mode: object) -> str:

@@ -9,17 +9,21 @@ name of a set of the table. Source: libnftables-json(5).
 from __future__ import annotations
 
 import ipaddress
+import operator
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58, "sctp": 132}
-_UNKNOWN = object()
+_TARGETS = ("MASQUERADE", "DNAT", "SNAT", "REDIRECT", "DROP", "REJECT")  # of iptables, by what nft calls them
+UNKNOWN = object()  # what is asked for, and cannot be told
 
 
 @dataclass(frozen=True)
 class Packet:
-    """The first packet of a flow. `local` says that its destination is an address of the namespace that it is in."""
+    """The first packet of a flow. `local` says that its destination is an address of the namespace that it is in;
+    `mark` is None where a rule may have set it, or not."""
 
     source: str
     destination: str
@@ -29,14 +33,49 @@ class Packet:
     leaving: str = ""
     local: bool = False
     dnat: bool = False
-    mark: int = 0
+    mark: int | None = 0
     mac: str = ""
+
+    @property
+    def six(self) -> bool:
+        """Whether it is IPv6."""
+        return ":" in self.destination
 
     def __str__(self) -> str:
         if not self.port:
             return f"{self.protocol} {self.source} → {self.destination}"
-        to = f"[{self.destination}]" if ":" in self.destination else self.destination
+        to = f"[{self.destination}]" if self.six else self.destination
         return f"{self.protocol} {self.source} → {to}:{self.port}"
+
+
+def _untold(_packet: Packet) -> object:
+    return UNKNOWN
+
+
+# What a packet has, by the words that nft asks for it with.
+_FACTS: dict[tuple[str, str], Callable[[Packet], Any]] = {
+    ("ip", "saddr"): lambda packet: packet.source,
+    ("ip", "daddr"): lambda packet: packet.destination,
+    ("ip", "protocol"): lambda packet: packet.protocol,
+    ("ip6", "saddr"): lambda packet: packet.source,
+    ("ip6", "daddr"): lambda packet: packet.destination,
+    ("ip6", "nexthdr"): lambda packet: packet.protocol,
+    ("icmp", "type"): lambda _packet: "echo-request",
+    ("icmpv6", "type"): lambda _packet: "echo-request",
+    ("ether", "saddr"): lambda packet: packet.mac or UNKNOWN,
+    ("ether", "type"): lambda packet: "ip6" if packet.six else "ip",
+    ("meta", "protocol"): lambda packet: "ip6" if packet.six else "ip",
+    ("meta", "nfproto"): lambda packet: "ipv6" if packet.six else "ipv4",
+    ("meta", "l4proto"): lambda packet: packet.protocol,
+    ("meta", "iif"): lambda packet: packet.arriving,
+    ("meta", "oif"): lambda packet: packet.leaving,
+    ("meta", "iifname"): lambda packet: packet.arriving,
+    ("meta", "oifname"): lambda packet: packet.leaving,
+    ("meta", "mark"): lambda packet: UNKNOWN if packet.mark is None else packet.mark,
+    ("ct", "state"): lambda _packet: {"new"},
+    ("ct", "direction"): lambda _packet: "original",
+    ("ct", "status"): lambda packet: {"dnat"} if packet.dnat else {"none"},
+}
 
 
 class Look:
@@ -45,14 +84,14 @@ class Look:
     def __init__(
         self, packet: Packet, sets: dict[tuple[str, str, str], dict[str, Any]], family: str, table: str
     ) -> None:
-        self._packet = packet
+        self.packet = packet
         self._sets = sets
         self._table = family, table
         self.element = ""
 
     def match(self, body: dict[str, Any]) -> bool | None:
         value = self._value(body["left"])
-        if value is _UNKNOWN:
+        if value is UNKNOWN:
             return None
         if value is None:
             return False  # the packet has no such thing: the rule is about others
@@ -64,8 +103,8 @@ class Look:
     def choose(self, key: Any, data: Any) -> Any:
         """What a map gives for the packet; None when it has nothing."""
         value = self._value(key)
-        if value is _UNKNOWN or value is None:
-            return None
+        if value is UNKNOWN or value is None:
+            return value
         for entry in self.entries(data):
             left, right = entry if isinstance(entry, list) else (entry, None)
             if self._fits(value, plain(left)):
@@ -108,48 +147,50 @@ class Look:
             return _inside(value, wanted)
         return str(_PROTOCOLS.get(str(value), value)) == str(_PROTOCOLS.get(str(wanted), wanted))
 
+    def given(self, wanted: Any) -> Any:
+        """What a statement's expression comes to for this packet: None when a map has nothing for it."""
+        match wanted:
+            case str() | int():
+                return wanted
+            case {"map": {"key": key, "data": data}}:
+                return self.choose(key, data)
+            case {"meta": _}:
+                return self._value(wanted)
+            case {"&": [inner, int(number)]}:
+                return _changed(operator.and_, self.given(inner), number)
+            case {"|": [inner, int(number)]}:
+                return _changed(operator.or_, self.given(inner), number)
+            case {"^": [inner, int(number)]}:
+                return _changed(operator.xor, self.given(inner), number)
+        return UNKNOWN
+
     def _value(self, left: Any) -> Any:
         """What the packet has where `left` looks; None when such a packet has none."""
-        packet = self._packet
+        packet = self.packet
         match left:
-            case {"payload": {"protocol": ("ip" | "ip6") as protocol, "field": field}}:
-                if (protocol == "ip6") != (":" in packet.destination):
-                    return None
-                known = {"saddr": packet.source, "daddr": packet.destination, "protocol": packet.protocol}
-                return known.get(field, _UNKNOWN)
-            case {"payload": {"protocol": "ether", "field": "saddr"}}:
-                return packet.mac or _UNKNOWN
-            case {"payload": {"protocol": "ether", "field": "type"}} | {"meta": {"key": "protocol"}}:
-                return "ip6" if ":" in packet.destination else "ip"
+            case {"payload": {"protocol": ("ip" | "ip6") as protocol}} if (protocol == "ip6") != packet.six:
+                return None
+            case {"payload": {"protocol": ("icmp" | "icmpv6") as protocol}} if protocol != packet.protocol:
+                return None
             case {"payload": {"protocol": protocol, "field": "dport"}}:
                 return packet.port or None if protocol in ("th", packet.protocol) else None
-            case {"payload": {"protocol": ("icmp" | "icmpv6") as protocol, "field": "type"}}:
-                return "echo-request" if protocol == packet.protocol else None
+            case {"payload": {"protocol": place, "field": field}}:
+                return _FACTS.get((place, field), _untold)(packet)
             case {"meta": {"key": key}}:
-                return {
-                    "l4proto": packet.protocol,
-                    "nfproto": "ipv6" if ":" in packet.destination else "ipv4",
-                    "iif": packet.arriving,
-                    "oif": packet.leaving,
-                    "iifname": packet.arriving,
-                    "oifname": packet.leaving,
-                    "mark": packet.mark,
-                }.get(key, _UNKNOWN)
-            case {"ct": {"key": "state"}}:
-                return {"new"}
-            case {"ct": {"key": "status"}}:
-                return {"dnat"} if packet.dnat else {"none"}
+                return _FACTS.get(("meta", key), _untold)(packet)
+            case {"ct": {"key": key}}:
+                return _FACTS.get(("ct", key), _untold)(packet)
             case {"fib": {"result": "type", "flags": "daddr" | ["daddr"]}}:
                 return "local" if packet.local else "unicast"
             case {"concat": parts}:
                 values = [self._value(part) for part in parts]
                 if None in values:
                     return None
-                return _UNKNOWN if _UNKNOWN in values else values
+                return UNKNOWN if UNKNOWN in values else values
             case {"&": [inner, int(mask)]}:
                 value = self._value(inner)
-                return value & mask if isinstance(value, int) else value if value is None else _UNKNOWN
-        return _UNKNOWN
+                return value & mask if isinstance(value, int) else value if value is None else UNKNOWN
+        return UNKNOWN
 
 
 def foreign(name: str, text: str, packet: Packet) -> bool | None:
@@ -160,10 +201,26 @@ def foreign(name: str, text: str, packet: Packet) -> bool | None:
         return packet.local
     if name == "conntrack" and (found := re.search(r"ct state ([a-z,]+)", text)):
         return "new" in found[1].split(",")
-    if name in ("multiport", "tcp", "udp") and (found := re.search(r"dports? (?:\{ ?)?(\d[\d, :-]*)", text)):
-        ports = [re.split("[-:]", item) for item in found[1].replace(" ", "").split(",")]
-        return any(int(low[0]) <= packet.port <= int(low[-1]) for low in ports if low[0])
+    if name in PORTS and (ranges := ports(text)):
+        return any(low <= packet.port <= high for low, high in ranges)
     return None
+
+
+PORTS = ("multiport", "tcp", "udp", "sctp")  # matches of iptables that look at ports
+
+
+def ports(text: str) -> list[tuple[int, int]]:
+    """The destination ports that the text of such a match names: `tcp dport { 70-90, 99 }`."""
+    found = re.search(r"dports? (?:\{ ?)?(\d[\d, :-]*)", text)
+    items = [re.split("[-:]", item) for item in found[1].replace(" ", "").split(",")] if found else []
+    return [(int(item[0]), int(item[-1])) for item in items if item[0]]
+
+
+def target(name: str, body: Any) -> str:
+    """What a part of a rule decides, in nft's words; a target of iptables is told by the name that nft has for it."""
+    if name != "xt" or not isinstance(body, dict) or body.get("type") != "target":
+        return name
+    return str(body["name"]).lower() if body.get("name") in _TARGETS else ""
 
 
 def show(value: Any) -> str:
@@ -192,6 +249,10 @@ def _inside(value: Any, network: str) -> bool:
         return ipaddress.ip_address(str(value)) in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False
+
+
+def _changed(how: Callable[[int, int], int], value: Any, number: int) -> Any:
+    return how(value, number) if isinstance(value, int) else value
 
 
 def _number(value: Any) -> int:

@@ -1,7 +1,7 @@
 """The picture as data: a host, the links that its containers hang on, the containers, and the ways out.
 
-Made by `survey` out of the kernel and of what is on record; drawn by `text`, `scheme` (mermaid, dot) and `svg`; sent to
-a browser by `to_json`. Nothing here asks anybody anything.
+Made by `survey` out of the kernel and of what is on record; drawn by `text`, `scheme` (mermaid, dot) and `svg`. Nothing
+here asks anybody anything.
 
     Picture ── host: Space, ways out, masquerades, published ports
             └─ containers ── interfaces ── Wire: how each reaches the host
@@ -9,13 +9,20 @@ a browser by `to_json`. Nothing here asks anybody anything.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import ip_interface
-from typing import Any
 
 from minirt.picture.kernel import Link, Route, Space
 
 VETH, PARENT, LENT, NOWHERE, ELSEWHERE = "veth", "parent", "lent", "nowhere", "elsewhere"
+THERE, MISSING, UNKNOWN = "there", "missing", "unknown"
+
+_WORDS = {
+    LENT: "a link of the host, lent",
+    NOWHERE: "leads nowhere",
+    ELSEWHERE: "leads into another namespace than the host's",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,11 @@ class Wire:
     end: Link | None = None
     bridge: Link | None = None
 
+    @property
+    def words(self) -> str:
+        """What it is, where it does not hang on the host; empty where it does."""
+        return _WORDS.get(self.how, "")
+
 
 @dataclass(frozen=True)
 class Interface:
@@ -43,24 +55,29 @@ class Interface:
 
 @dataclass(frozen=True)
 class Port:
-    """A published port. `rule` is what publishes it in nftables; empty where it is asked for and not there."""
+    """A published port; ports from `number` to `until`, where that is not 0, which keep their numbers or all become
+    `inner`. `state`: it is there, as nftables has it; it is asked for and missing; or nftables could not be asked."""
 
     protocol: str
     address: str
     number: int
     target: str
     inner: int
-    rule: str = ""
+    state: str = THERE
+    until: int = 0
 
     @property
     def outer(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.number}/{self.protocol}" if host else f"{self.number}/{self.protocol}"
+        host = f"[{self.address}]:" if ":" in self.address else f"{self.address}:" if self.address else ""
+        return f"{host}{self._numbers(self.number)}/{self.protocol}"
 
     @property
     def inside(self) -> str:
         host = f"[{self.target}]" if ":" in self.target else self.target
-        return f"{host}:{self.inner}"
+        return f"{host}:{self._numbers(self.inner)}"
+
+    def _numbers(self, first: int) -> str:
+        return f"{first}-{self.until}" if self.until and first == self.number else str(first)
 
 
 @dataclass(frozen=True)
@@ -94,6 +111,11 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     @property
+    def interfaces(self) -> Iterator[tuple[Container, Interface]]:
+        """Every interface of every container."""
+        return ((container, item) for container in self.containers for item in container.interfaces)
+
+    @property
     def ways_out(self) -> tuple[Route, ...]:
         """The host's default routes."""
         return tuple(route for route in self.host.routes if route.to == "default")
@@ -104,8 +126,7 @@ class Picture:
         masked = {address for container in self.containers for address in container.masquerades}
         plain = {
             _subnet(address)
-            for container in self.containers
-            for interface in container.interfaces
+            for _container, interface in self.interfaces
             for address in interface.link.addresses
             if address not in masked
         }
@@ -115,18 +136,10 @@ class Picture:
     def uplinks(self) -> tuple[Link, ...]:
         """The host's links by which one leaves it: where its default routes lead, and parents of containers' links."""
         names = {route.link for route in self.ways_out}
-        parents = {
-            interface.wire.end.index
-            for container in self.containers
-            for interface in container.interfaces
-            if interface.wire.how == PARENT and interface.wire.end
-        }
-        ends = {bridge.index for bridge in self.bridges} | {
-            interface.wire.end.index
-            for container in self.containers
-            for interface in container.interfaces
-            if interface.wire.how == VETH and interface.wire.end
-        }
+        wires = [interface.wire for _container, interface in self.interfaces]
+        parents = {wire.end.index for wire in wires if wire.how == PARENT and wire.end}
+        ends = {wire.end.index for wire in wires if wire.how == VETH and wire.end}
+        ends |= {bridge.index for bridge in self.bridges}
         return tuple(
             link
             for link in self.host.links
@@ -142,13 +155,6 @@ class Picture:
     def ports_of(self, bridge: Link) -> tuple[Link, ...]:
         """The links that are ports of a bridge."""
         return tuple(link for link in self.host.links if link.below == bridge.index)
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it as a document, for whoever draws it elsewhere."""
-        document = asdict(self)
-        document["uplinks"] = [asdict(link) for link in self.uplinks]
-        document["ways_out"] = [asdict(route) for route in self.ways_out]
-        return document
 
 
 def _subnet(address: str) -> str:

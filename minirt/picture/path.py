@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_interface
 
 from minirt import files
 from minirt.namespaces import Inside
-from minirt.picture import ruleset
+from minirt.picture import ruleset, translation
 from minirt.picture.kernel import OURS, Eye, Link, Way
 from minirt.picture.matching import Packet
 from minirt.picture.model import PARENT, VETH, Container, Interface, Picture
@@ -21,6 +22,8 @@ from minirt.picture.ruleset import Hit, Passage, Ruleset
 
 DELIVERED, LEAVES, DROPPED, LOST = "delivered", "leaves", "dropped", "lost"
 _HOPS = 12
+_LEADS = ("unicast", "local")
+_FORBIDS = {"blackhole": "a blackhole", "unreachable": "unreachable", "prohibit": "prohibited"}
 _BRIDGE_CALLS = "/proc/sys/net/bridge/bridge-nf-call-ip{}tables"
 _FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 
@@ -61,6 +64,16 @@ class Walk:
         self.end, self.reason = end, reason
 
 
+@dataclass(frozen=True)
+class _Start:
+    """Where a walk begins: what the place is called, `who` that is in a sentence, and how its rules are come by."""
+
+    place: str
+    who: str
+    space: str
+    rules: Callable[[], Ruleset]
+
+
 class Walker:
     """Walks packets through `picture`, which must be the one of all networks."""
 
@@ -68,60 +81,58 @@ class Walker:
         self._picture = picture
         self._rules = rules
         self._host_name = f"host {picture.name}"
+        self._inside: dict[str, Ruleset] = {}
 
     # --- where it begins ---------------------------------------------------------------------------------------------
 
     def from_container(self, container: Container, to: str, protocol: str, port: int) -> Walk:
         with Eye(container.path) as eye:
-            way = eye.way(to)
-            walk = Walk(Packet(way.source if way else "?", to, protocol, port, leaving=way.link if way else ""))
-            hop = self._come(walk, container.name, container.path)
-            if way is None or way.kind not in ("unicast", "local"):
-                walk.stop(LOST, _nowhere(container.name, way, to))
+            start = _Start(container.name, container.name, container.path, lambda: self._rules_in(container))
+            walk, way, packet = self._begin(start, eye, to, protocol, port)
+            if way is None or packet is None:
                 return walk
-            hop.say("route", told(way, to))
-            rules = self._rules_in(container)
-            packet = self._hook(walk, rules, "output", replace(walk.packet, local=way.kind == "local"))
-            if packet is None:
-                return walk
-            if packet.destination != to:
-                to = packet.destination
-                way = eye.way(to) or way
-                hop.say("route", told(way, to))
             if way.kind == "local":
                 walk.stop(DELIVERED, f"to {container.name} itself, by lo")
                 return walk
-            packet = self._hook(walk, rules, "postrouting", replace(packet, leaving=way.link))
+            packet = self._hook(walk, start.rules(), "postrouting", replace(packet, leaving=way.link))
             link = container.space.named(way.link)
-            packet = replace(packet, mac=link.mac) if packet and link else packet
-            mac = eye.neighbour(way.gateway or to, link.index) if link else ""
-        if packet is None or link is None:
-            return walk
-        next_hop = way.gateway or to
-        hop.say("frame", f"by {link.name}, {link.mac}, to {mac or _who(next_hop)}")
-        self._wire(walk, container, link, next_hop, mac, packet)
+            if packet is None or link is None:
+                return walk
+            next_hop = way.gateway or packet.destination
+            mac = eye.neighbour(next_hop, link.index)
+        walk.hops[-1].say("frame", f"by {link.name}, {link.mac}, to {mac or _who(next_hop)}")
+        self._wire(walk, container, link, next_hop, mac, replace(packet, mac=link.mac))
         return walk
 
     def from_host(self, to: str, protocol: str, port: int) -> Walk:
         with Eye() as eye:
-            way = eye.way(to)
-            walk = Walk(Packet(way.source if way else "?", to, protocol, port, leaving=way.link if way else ""))
-            hop = self._come(walk, self._host_name, OURS)
-            if way is None or way.kind not in ("unicast", "local"):
-                walk.stop(LOST, _nowhere("the host", way, to))
-                return walk
-            hop.say("route", told(way, to))
-            packet = self._hook(walk, self._rules, "output", replace(walk.packet, local=way.kind == "local"))
-            if packet is None:
-                return walk
-            if packet.destination != to:
-                way = eye.way(packet.destination) or way
-                hop.say("route", told(way, packet.destination))
+            start = _Start(self._host_name, "the host", OURS, lambda: self._rules)
+            walk, way, packet = self._begin(start, eye, to, protocol, port)
+        if way is None or packet is None:
+            return walk
         if way.kind == "local":
             self._input(walk, packet)
         else:
             self._out(walk, way, packet)
         return walk
+
+    def _begin(
+        self, start: _Start, eye: Eye, to: str, protocol: str, port: int
+    ) -> tuple[Walk, Way | None, Packet | None]:
+        """Whoever sends it: a route, the rules for what it sends, and the route anew where those changed the packet.
+        The walk, and unless it ends there the way to go on by, and the packet."""
+        way = eye.way(to)
+        walk = Walk(Packet((way and way.source) or "?", to, protocol, port, leaving=way.link if way else ""))
+        hop = self._come(walk, start.place, start.space)
+        if way is None or way.kind not in _LEADS:
+            walk.stop(LOST, _nowhere(start.who, way, to))
+            return walk, None, None
+        hop.say("route", told(way, to))
+        packet = self._hook(walk, start.rules(), "output", replace(walk.packet, local=way.kind == "local"))
+        if packet is not None and packet.destination != to:
+            way = eye.way(packet.destination) or way
+            hop.say("route", told(way, packet.destination))
+        return walk, way, packet
 
     # --- places ------------------------------------------------------------------------------------------------------
 
@@ -238,9 +249,8 @@ class Walker:
         if outward and outward.kind != "local" and files.read(_FORWARDING[family]).strip() == b"0":
             walk.stop(LOST, f"the host does not forward IPv{family}: {_FORWARDING[family]} is 0")
             return
-        if way is None:
-            refused = f"refuses {passed.source} at {arriving.name}"
-            walk.stop(LOST, f"the host has no route to {passed.destination}, or {refused}")
+        if way is None or way.kind not in _LEADS:
+            walk.stop(LOST, _refusal(passed, way, outward))
             return
         hop.say("route", told(way, passed.destination))
         if way.kind == "local":
@@ -304,13 +314,13 @@ class Walker:
             walk.stop(DROPPED, f"at {hook} of {hop.place} by {passage.dropped}")
             return None
         after = passage.packet
-        translated = next((hit for hit in passage.hits if hit.verdict in ("masquerade", "snat") and hit.certain), None)
-        if translated:
-            after = replace(after, source=ruleset.given_source(translated.rule) or self._own_address(after))
+        hit = next((hit for hit in passage.hits if hit.certain and hit.verdict in translation.KINDS), None)
+        if hit and hit.verdict in (translation.MASQUERADE, translation.SNAT):
+            after = replace(after, source=hit.address or self._own_address(hop, after))
             hop.say("now", str(after))
-        elif redirected := next((hit for hit in passage.hits if hit.verdict == "redirect" and hit.certain), None):
-            port = ruleset.given_port(redirected.rule) or after.port
-            after = replace(after, destination=self._itself(hook, hop, after), port=port, local=True)
+        elif hit and hit.verdict == translation.REDIRECT:
+            to = self._itself(hook, hop, after)
+            after = replace(after, destination=to, port=hit.port or after.port, local=True)
             hop.say("now", str(after))
         elif (after.destination, after.port) != (packet.destination, packet.port):
             hop.say("now", str(after))
@@ -325,15 +335,25 @@ class Walker:
             return "::1" if six else "127.0.0.1"
         return own[0] if own else packet.destination
 
-    def _own_address(self, packet: Packet) -> str:
-        with Eye() as eye:
+    def _own_address(self, hop: Hop, packet: Packet) -> str:
+        """What a masquerade takes: an address of the link that the packet leaves by, whatever source its route names.
+        Of IPv4 the first that is in one subnet with the next hop (inet_select_addr() in the kernel)."""
+        with Eye(hop.space) as eye:
             way = eye.way(packet.destination)
-        return way.source if way else packet.source
+        inside = next((item.space for item in self._picture.containers if item.path == hop.space), None)
+        link = (inside or self._picture.host).named(packet.leaving)
+        own = [ip_interface(address) for address in link.addresses if (":" in address) == packet.six] if link else []
+        if way is None or not own or (packet.six and any(str(item.ip) == way.source for item in own)):
+            return way.source if way and way.source else packet.source
+        next_hop = ip_address(way.gateway or packet.destination)
+        return str(next((item for item in own if next_hop in item.network), own[0]).ip)
 
-    @staticmethod
-    def _rules_in(container: Container) -> Ruleset:
-        with Inside(container.path):
-            return ruleset.read()
+    def _rules_in(self, container: Container) -> Ruleset:
+        """A container's own rules, read once."""
+        if container.path not in self._inside:
+            with Inside(container.path):
+                self._inside[container.path] = ruleset.read()
+        return self._inside[container.path]
 
     # --- who has what ------------------------------------------------------------------------------------------------
 
@@ -379,7 +399,23 @@ def _nowhere(who: str, way: Way | None, to: str) -> str:
     """Why the way ends where it has begun."""
     if way is not None and way.kind in ("broadcast", "multicast"):
         return f"{to} is a {way.kind} address: it is for all on {way.link}, and this walk is that of one packet to one"
+    if way is not None:
+        return f"{who} has a route or rule for {to} that is {_FORBIDS.get(way.kind, way.kind)}"
     return f"{who} has no route to {to}"
+
+
+def _refusal(packet: Packet, way: Way | None, outward: Way | None) -> str:
+    """Why the host does not pass a packet on, by the `way` that it has for it, and that which it has for its own."""
+    at = f"the host refuses {packet.source} at {packet.arriving}"
+    if outward is None or outward.kind not in _LEADS:
+        return _nowhere("the host", outward, packet.destination)
+    if way is None:
+        return f"the host has no route to {packet.destination} for what comes from {packet.source} by {packet.arriving}"
+    if way.kind == "reverse path":
+        return f"{at}: its own way to that address leads elsewhere (rp_filter)"
+    if way.kind == "martian":
+        return f"{at}: such an address cannot come from there, or a rule makes a blackhole of it"
+    return _nowhere("the host", way, packet.destination)
 
 
 def told(way: Way, to: str) -> str:

@@ -1,9 +1,9 @@
 """The rules of nftables in one namespace, and which of them a given packet would meet.
 
 nft's JSON says what a rule does, its text how a person reads it; both know the rule by its handle. What a program has
-written through iptables stands there as well, in parts that JSON does not spell out ("xt"): the text does, and is read
-for those few that plugins use. A part that is not understood is neither true nor false: its rule is told as one that
-may match, and changes nothing.
+written through iptables stands there as well, in parts that JSON does not spell out ("xt"): for those few that plugins
+use, and for nothing else, the text is read. A part that is not understood is neither true nor false: its rule is told
+as one that may match, and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,27 +16,23 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from minirt.picture import matching
-from minirt.picture.matching import Packet
-from minirt.picture.model import Port
+from minirt.picture import matching, translation
+from minirt.picture.matching import UNKNOWN, Packet
+from minirt.picture.translation import Translation
 
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 _HANDLE = re.compile(r"^(.*?)\s*# handle (\d+)$")
-_DNAT = re.compile(r"dnat (?:ip6? )?to \[?([0-9a-fA-F.:]+?)\]?(?::(\d+))?$")
-_SNAT = re.compile(r"snat (?:ip6? )?to \[?([0-9a-fA-F.:]+?)\]?$")
-_MARK = re.compile(r"meta mark set (?:(?:meta )?mark (or|\|) )?(0x[0-9a-f]+)")
+_XT_MARK = re.compile(r"meta mark set (?:mark (and|or|xor) )?(0x[0-9a-f]+)$")
+_SIGNS = {"and": "&", "or": "|", "xor": "^"}
 _AT_DEVICES = re.compile(r"\s*type \w+ hook \w+ devices? (?:= \{)?([^;{}]*?)(?:\} )?priority")
-_REDIRECT = re.compile(r"redirect to :(\d+)$")
 _TRIES = 20
 _FINAL = ("accept", "drop", "reject", "return")
-_NAT = ("masquerade", "snat", "dnat", "redirect")
 _AT_TIMES = ("limit", "quota", "ct count")  # hold for some packets and not for others
-_TARGETS = ("MASQUERADE", "DNAT", "SNAT", "REDIRECT", "DROP", "REJECT")  # of iptables, by what nft calls them
 
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """One rule. `text` is nft's own, `packets` what its counter shows, -1 where it has none."""
+    """One rule. `text` is nft's own; `translation` what it puts in the place of addresses, if it does."""
 
     family: str
     table: str
@@ -44,13 +40,20 @@ class Rule:
     handle: int
     parts: tuple[dict[str, Any], ...]
     text: str
+    translation: Translation | None = None
 
     @property
     def packets(self) -> int:
+        """What its counter shows; -1 where it has none."""
         for part in self.parts:
             if isinstance(part.get("counter"), dict):
                 return int(part["counter"]["packets"])
         return -1
+
+    @property
+    def deed(self) -> tuple[dict[str, Any], ...]:
+        """What it does, whatever it has counted."""
+        return tuple(part for part in self.parts if "counter" not in part)
 
     @property
     def place(self) -> str:
@@ -74,12 +77,15 @@ class Chain:
 @dataclass(frozen=True)
 class Hit:
     """A rule that matches the packet. `certain` is False where a part of it is not understood; `verdict` is what it
-    decides, empty where it goes on; `element` is the entry of a set or map that made it match."""
+    decides, empty where it goes on; `element` is the entry of a set or map that made it match. Where it translates, and
+    says to what, that is `address` and `port`."""
 
     rule: Rule
     verdict: str
     element: str = ""
     certain: bool = True
+    address: str = ""
+    port: int = 0
 
 
 @dataclass
@@ -110,7 +116,8 @@ class Ruleset:
             elif kind == "rule":
                 key = body["family"], body["table"], body["chain"]
                 text = lines.get((body["family"], body["table"], body["handle"]), "")
-                rule = Rule(*key, body["handle"], tuple(part for part in body["expr"] if isinstance(part, dict)), text)
+                parts = tuple(_filled(part) for part in body["expr"] if isinstance(part, dict))
+                rule = Rule(*key, body["handle"], parts, text, translation.read(parts, text))
                 self.rules.setdefault(key, []).append(rule)
         self.chains.sort(key=lambda chain: chain.priority)
 
@@ -129,7 +136,7 @@ class Ruleset:
             if chain.kind == "nat" and translated:
                 continue  # the first translation decides
             verdict = self._walk((chain.family, chain.table, chain.name), passage)
-            translated = translated or verdict in _NAT
+            translated = translated or verdict in translation.KINDS
             if verdict in ("drop", "reject"):
                 passage.dropped = passage.hits[-1].rule.place
             elif verdict in ("", "return") and chain.policy == "drop":
@@ -171,29 +178,24 @@ class Ruleset:
 
     def _act(self, rule: Rule, passage: Passage, look: matching.Look, certain: bool, element: str) -> tuple[str, str]:
         """What a rule whose matches hold does."""
-        if certain and (found := _MARK.search(rule.text)):
-            mark = passage.packet.mark if found[1] else 0
-            passage.packet = replace(passage.packet, mark=mark | int(found[2], 16))
         for part in rule.parts:
             ((name, body),) = part.items()
             if name == "vmap":
                 chosen = look.choose(body.get("key"), body.get("data"))
                 if chosen is None:
                     return "", ""
+                if chosen is UNKNOWN:
+                    passage.hits.append(Hit(rule, name, element, False))
+                    return "", ""
                 name, body = next(iter(chosen.items())) if isinstance(chosen, dict) else (str(chosen), None)
                 element = look.element or element
-            target = body.get("name", "") if name == "xt" and body.get("type") == "target" else ""
-            verdict = target.lower() if target in _TARGETS else name
-            if verdict == "dnat":
-                to = _translation(rule, body, look)
-                if to is None:
-                    return "", ""
-                element = look.element or element
-                if certain:
-                    passage.packet = replace(
-                        passage.packet, destination=to[0], port=to[1] or passage.packet.port, dnat=True
-                    )
-            if verdict in (*_FINAL, *_NAT):
+            if (mark := _marked(name, body, rule.text, look)) is not None:
+                sure = certain and isinstance(mark, int)
+                passage.packet = replace(passage.packet, mark=mark if sure else None)
+            verdict = matching.target(name, body)
+            if verdict in translation.KINDS:
+                return _translate(rule, passage, look, certain, element), ""
+            if verdict in _FINAL:
                 passage.hits.append(Hit(rule, verdict, element, certain))
                 return (verdict if certain else ""), ""
             if verdict in ("jump", "goto"):
@@ -202,32 +204,36 @@ class Ruleset:
         return "", ""
 
 
-def _translation(rule: Rule, body: Any, look: matching.Look) -> tuple[str, int] | None:
-    """Where a dnat sends the packet; None when its map has nothing for it."""
-    if isinstance(body, dict) and "addr" in body:
-        address = body["addr"]
-        if isinstance(address, dict) and "map" in address:
-            chosen = look.choose(address["map"].get("key"), address["map"].get("data"))
-            if chosen is None:
-                return None
-            values = chosen["concat"] if isinstance(chosen, dict) and "concat" in chosen else [chosen]
-            return str(values[0]), int(values[1]) if len(values) > 1 else 0
-        port = body.get("port")
-        return str(address), port if isinstance(port, int) else 0
-    found = _DNAT.search(rule.text)
-    return (found[1], int(found[2] or 0)) if found else None
+def _translate(rule: Rule, passage: Passage, look: matching.Look, certain: bool, element: str) -> str:
+    """A rule that translates; its verdict. A dnat is seen by the rules behind it, the others change the packet when it
+    has passed the hook."""
+    to = rule.translation.of(look) if rule.translation else UNKNOWN
+    if to is None or rule.translation is None:
+        return ""
+    certain = certain and to is not UNKNOWN
+    address, port = to if isinstance(to, tuple) else ("", 0)
+    kind = rule.translation.kind
+    passage.hits.append(Hit(rule, kind, look.element or element, certain, address, port))
+    if certain and kind == translation.DNAT:
+        packet = passage.packet
+        passage.packet = replace(packet, destination=address or packet.destination, port=port or packet.port, dnat=True)
+    return kind if certain else ""
 
 
-def given_port(rule: Rule) -> int:
-    """The port that a redirect names; 0 when it keeps the packet's."""
-    found = _REDIRECT.search(rule.text)
-    return int(found[1]) if found else 0
+def _marked(name: str, body: Any, text: str, look: matching.Look) -> Any:
+    """The packet's mark as this part of a rule sets it: UNKNOWN where that cannot be told, None when it sets none."""
+    if name == "mangle" and body.get("key") == {"meta": {"key": "mark"}}:
+        mark = look.given(body.get("value"))
+        return UNKNOWN if mark is None else mark
+    if name == "xt" and body.get("name") == "MARK" and (found := _XT_MARK.search(text)):
+        number = int(found[2], 16)
+        return look.given({_SIGNS[found[1]]: [{"meta": {"key": "mark"}}, number]} if found[1] else number)
+    return None
 
 
-def given_source(rule: Rule) -> str:
-    """The address that a snat names; empty for a masquerade."""
-    found = _SNAT.search(rule.text)
-    return found[1] if found else ""
+def _filled(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a rule, with an empty body where nft has nothing to say of it: {"masquerade": null}."""
+    return {name: {} if body is None else body for name, body in part.items()}
 
 
 def _chain(body: dict[str, Any], devices: tuple[str, ...]) -> Chain:
@@ -241,7 +247,7 @@ def _devices(text: str) -> dict[tuple[str, str, str], tuple[str, ...]]:
     """Of chains at a device's hook, which devices; nft's JSON has told that only since 1.0.8."""
     found = {}
     table, chain = ("", ""), ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if words[:1] == ["table"]:
             table = words[1], words[2]
@@ -256,7 +262,7 @@ def _lines(text: str) -> dict[tuple[str, str, int], str]:
     """nft's text of every rule, by family, table and handle."""
     found = {}
     table = ("", "")
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if words[:1] == ["table"]:
             table = words[1], words[2]
@@ -297,49 +303,5 @@ def program() -> str:
 def _nft(*words: str) -> str:
     env = os.environ | {"LC_ALL": "C.UTF-8"}
     command = (program(), *words)
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=30, check=True)  # noqa: S603
-    return done.stdout
-
-
-# --- published ports --------------------------------------------------------------------------------------------------
-
-_DPORT = re.compile(r"(tcp|udp|sctp) dport (\d+)")
-_DADDR = re.compile(r"ip6? daddr ([0-9a-fA-F.:]+)(?: |$)")
-
-
-def published(rules: Ruleset) -> list[Port]:
-    """Every port that a dnat publishes: an element of a map, or a rule of its own."""
-    found = []
-    for group in rules.rules.values():
-        for rule in group:
-            for part in rule.parts:
-                ((name, body),) = part.items()
-                address = body.get("addr") if name == "dnat" and isinstance(body, dict) else None
-                if isinstance(address, dict) and "map" in address:
-                    found += _of_map(rules, rule, address["map"].get("data"))
-                elif name == "dnat" or (name == "xt" and body.get("name") == "DNAT"):
-                    found += _of_rule(rule)
-    return list(dict.fromkeys(found))
-
-
-def _of_map(rules: Ruleset, rule: Rule, data: Any) -> list[Port]:
-    look = matching.Look(Packet("", "", ""), rules.sets, rule.family, rule.table)
-    found = []
-    for entry in look.entries(data):
-        key, value = (matching.plain(entry[0]), entry[1]) if isinstance(entry, list) else (None, None)
-        if not (isinstance(key, dict) and isinstance(value, dict) and "concat" in key and "concat" in value):
-            continue
-        *address, protocol, number = key["concat"]
-        target, inner = value["concat"]
-        name = str(data).lstrip("@")
-        text = f"{rule.family} {rule.table} {name} {{ {matching.show(key)} : {matching.show(value)} }}"
-        found.append(Port(str(protocol), str(address[0]) if address else "", int(number), target, int(inner), text))
-    return found
-
-
-def _of_rule(rule: Rule) -> list[Port]:
-    port, to, at = _DPORT.search(rule.text), _DNAT.search(rule.text), _DADDR.search(rule.text)
-    if not port or not to:
-        return []
-    inner = int(to[2] or port[2])
-    return [Port(port[1], at[1] if at else "", int(port[2]), to[1], inner, f"{rule.place}: {rule.text}")]
+    done = subprocess.run(command, capture_output=True, env=env, timeout=30, check=True)  # noqa: S603
+    return os.fsdecode(done.stdout)  # the kernel takes any bytes for a name

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field
 
 from minirt.picture.kernel import Link
-from minirt.picture.model import ELSEWHERE, LENT, NOWHERE, PARENT, VETH, Container, Interface, Picture
+from minirt.picture.model import MISSING, PARENT, VETH, Container, Interface, Picture
+from minirt.visible import line as shown
 
 OUTSIDE, UPLINKS, ROUTING, WIRES, CONTAINERS = range(5)
 HEAD, MONO, QUIET, WARN = "head", "mono", "quiet", "warn"
@@ -24,6 +25,9 @@ class Line:
     anchor: str = ""
     more: str = ""
 
+    def __post_init__(self) -> None:
+        self.text, self.more = shown(self.text), shown(self.more)
+
     @property
     def whole(self) -> str:
         return f"{self.text}  {self.more}" if self.more else self.text
@@ -31,7 +35,8 @@ class Line:
 
 @dataclass
 class Card:
-    """A box: a title, what it is, and its lines. `kind` chooses its colour."""
+    """A box: a title, what it is, and its lines. `kind` chooses its colour; `subject` is the id of the container that
+    it shows."""
 
     key: str
     column: int
@@ -39,6 +44,10 @@ class Card:
     subtitle: str
     kind: str
     lines: list[Line] = field(default_factory=list)
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        self.title, self.subtitle, self.subject = shown(self.title), shown(self.subtitle), shown(self.subject)
 
 
 @dataclass(frozen=True)
@@ -55,13 +64,18 @@ class Edge:
 
 @dataclass
 class Scheme:
-    """All cards, in the order in which they are stacked, and all edges."""
+    """All cards, in the order in which they are stacked, and all edges. Whatever name stands here has been made fit to
+    be shown: in a line, and without what a terminal would obey."""
 
     title: str
     host: str
     cards: list[Card] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.title, self.host = shown(self.title), shown(self.host)
+        self.notes = tuple(map(shown, self.notes))
 
     def card(self, key: str) -> Card:
         return next(card for card in self.cards if card.key == key)
@@ -77,9 +91,8 @@ def of(picture: Picture) -> Scheme:
         _bridge(picture, bridge, scheme)
     for container in picture.containers:
         _container(container, scheme)
-    for container in picture.containers:
-        for interface in container.interfaces:
-            _wire(picture, container, interface, scheme)
+    for container, interface in picture.interfaces:
+        _wire(picture, container, interface, scheme)
     _order(scheme)
     return scheme
 
@@ -122,7 +135,8 @@ def _routing(picture: Picture, scheme: Scheme) -> None:
         card.lines.append(Line("published ports", HEAD))
     for port, container in published:
         text = f"{port.outer} → {container.name} {port.inside}"
-        card.lines.append(Line(text if port.rule else f"{text}: not in nftables", MONO if port.rule else WARN))
+        missing = port.state == MISSING
+        card.lines.append(Line(f"{text}: not in nftables" if missing else text, WARN if missing else MONO))
     card.lines.append(Line("routes out", HEAD))
     card.lines += [Line(str(route)) for route in picture.ways_out] or [Line("no default route", WARN)]
     scheme.cards.append(card)
@@ -132,12 +146,7 @@ def _routing(picture: Picture, scheme: Scheme) -> None:
 def _bridge(picture: Picture, bridge: Link, scheme: Scheme) -> None:
     key = _key("bridge", bridge.name)
     card = Card(key, WIRES, bridge.name, "bridge", "bridge", _facts(bridge))
-    wanted = {
-        interface.wire.end.index
-        for container in picture.containers
-        for interface in container.interfaces
-        if interface.wire.end
-    }
+    wanted = {interface.wire.end.index for _container, interface in picture.interfaces if interface.wire.end}
     for port in picture.ports_of(bridge):
         if port.index not in wanted and (not picture.network or port.kind != "veth"):
             card.lines.append(Line(f"port {port.name}", QUIET))
@@ -149,9 +158,10 @@ def _bridge(picture: Picture, bridge: Link, scheme: Scheme) -> None:
 def _container(container: Container, scheme: Scheme) -> None:
     short = container.id[:12]
     subtitle = "container" if container.name == short else short
-    scheme.cards.append(Card(_key("c", container.id), CONTAINERS, container.name, subtitle, "container"))
+    card = Card(_key("c", container.id), CONTAINERS, container.name, subtitle, "container", subject=container.id)
     if not container.interfaces:
-        scheme.cards[-1].lines.append(Line("no network but lo", QUIET))
+        card.lines.append(Line("no network but lo", QUIET))
+    scheme.cards.append(card)
 
 
 def _wire(picture: Picture, container: Container, interface: Interface, scheme: Scheme) -> None:
@@ -184,8 +194,7 @@ def _wire(picture: Picture, container: Container, interface: Interface, scheme: 
         if any(known.key == _key(left, end.name) for known in scheme.cards):
             scheme.edges.append(Edge(_key(left, end.name), key))
     else:
-        say = {LENT: "a link of the host, lent", NOWHERE: "leads nowhere", ELSEWHERE: "into another namespace"}
-        scheme.cards.append(Card(key, WIRES, inner.kind or "device", say[interface.wire.how], "wire"))
+        scheme.cards.append(Card(key, WIRES, inner.kind or "device", interface.wire.words, "wire"))
     scheme.edges.append(Edge(key, card.key, "", False, "", anchor))
 
 

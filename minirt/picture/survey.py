@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -20,10 +20,24 @@ from minirt.netadmin.catalog import Catalog, User
 from minirt.picture import ruleset
 from minirt.picture.kernel import Eye, Link, Space
 from minirt.picture.matching import Packet
-from minirt.picture.model import ELSEWHERE, LENT, NOWHERE, PARENT, VETH, Container, Interface, Picture, Port, Wire
+from minirt.picture.model import (
+    ELSEWHERE,
+    LENT,
+    MISSING,
+    NOWHERE,
+    PARENT,
+    UNKNOWN,
+    VETH,
+    Container,
+    Interface,
+    Picture,
+    Port,
+    Wire,
+)
+from minirt.picture.published import published
 from minirt.picture.ruleset import Ruleset
 from minirt.spec import HOST, OF_CONTAINER
-from minirt.state import RUNNING, Record
+from minirt.state import RUNNING, Attached, Record
 
 # Somebody who is nobody's neighbour (RFC 5737, RFC 3849): what is masqueraded on the way there, is on the way out.
 AWAY = {4: "203.0.113.1", 6: "2001:db8:ffff::1"}
@@ -40,12 +54,11 @@ def take(catalog: Catalog, records: Sequence[Record], network: str = "", rules: 
         host = eye.space()
     rules = rules or ruleset.read()
     wanted = [user for name, group in users.items() if network in ("", name) for user in group]
-    containers = tuple(_containers(wanted, records, host, rules, network))
+    subjects = _subjects(wanted, records, network)
+    containers = tuple(_Surveyor(host, rules, network).containers(subjects))
     bridges = tuple(link for link in host.links if link.kind == "bridge" and _drawn(link, containers, catalog, network))
-    notes = (rules.problem,) if rules.problem else ()
-    return Picture(
-        os.uname().nodename, host, containers, bridges, network, (*notes, *_guests(records, containers, network))
-    )
+    notes = (*((rules.problem,) if rules.problem else ()), *_guests(records, containers, network))
+    return Picture(os.uname().nodename, host, containers, bridges, network, notes)
 
 
 def one(containers: Sequence[Container], reference: str) -> Container:
@@ -72,7 +85,7 @@ def _drawn(bridge: Link, containers: Sequence[Container], catalog: Catalog, netw
     """Whether a bridge belongs into the picture: all do in the one of everything."""
     if not network:
         return True
-    used = any(interface.wire.bridge == bridge for container in containers for interface in container.interfaces)
+    used = any(item.wire.bridge == bridge for container in containers for item in container.interfaces)
     return used or any(
         plugin.get("bridge") == bridge.name
         for entry in catalog.entries()
@@ -81,33 +94,43 @@ def _drawn(bridge: Link, containers: Sequence[Container], catalog: Catalog, netw
     )
 
 
-def _containers(
-    users: Sequence[User], records: Sequence[Record], host: Space, rules: Ruleset, network: str
-) -> Iterator[Container]:
-    """Every container with a living namespace; of one network, or all."""
-    attached: dict[str, dict[str, str]] = {}
-    names: dict[str, str] = {}
-    paths: dict[str, str] = {record.id: record.netns for record in records if record.netns}
-    results: dict[str, list[dict[str, Any]]] = {}
+@dataclass
+class _Subject:
+    """A container as it is on record: where its namespace lies, and its attachments by their interfaces."""
+
+    id: str
+    name: str
+    path: str = ""
+    attached: dict[str, Attached] = field(default_factory=dict)
+    guests: tuple[str, ...] = ()
+
+    @property
+    def sandbox(self) -> str:
+        """Where its namespace lies; of one that is not ours, where the plugins said."""
+        return self.path or next(filter(None, (_sandbox(item.result) for item in self.attached.values())), "")
+
+    @property
+    def wishes(self) -> Iterator[Port]:
+        """The ports that its attachments were asked to publish (CNI's capability portMappings)."""
+        for item in self.attached.values():
+            for wish in item.wishes.get("portMappings") or ():
+                if isinstance(wish, dict) and isinstance(outer := wish.get("hostPort"), int):
+                    protocol, address = wish.get("protocol") or "tcp", wish.get("hostIP") or ""
+                    yield Port(str(protocol), str(address), outer, "", wish.get("containerPort") or outer, MISSING)
+
+
+def _subjects(users: Sequence[User], records: Sequence[Record], network: str) -> list[_Subject]:
+    """Who may be in the picture: the network's users; with all networks, those as well that have none."""
+    found: dict[str, _Subject] = {}
     for user in users:
-        attached.setdefault(user.container_id, {})[user.attached.ifname] = user.attached.network
-        results.setdefault(user.container_id, []).append(user.attached.result)
-        names[user.container_id] = user.name
-    wishes = {record.id: record.spec.ports for record in records}
-    guests = {record.id: _sharing(record, records) for record in records}
+        subject = found.setdefault(user.container_id, _Subject(user.container_id, user.name))
+        subject.attached[user.attached.ifname] = user.attached
     for record in records:
-        names.setdefault(record.id, record.name)
-        if not network and record.netns and not record.spec.network_mode.startswith(OF_CONTAINER):
-            attached.setdefault(record.id, {})
-    seen: set[int] = set()
-    for identity, interfaces in attached.items():
-        path = paths.get(identity) or _sandbox(results.get(identity, ()))
-        space = _look(path) if path and alive(path) else None
-        if space is None or space.identity in seen:
-            continue  # it has gone, or two share it
-        seen.add(space.identity)
-        made = _container(identity, names[identity], space, interfaces, host, rules, wishes.get(identity, ()), network)
-        yield replace(made, guests=guests.get(identity, ()))
+        own = record.netns and not record.spec.network_mode.startswith(OF_CONTAINER)
+        if record.id in found or (own and not network):
+            subject = found.setdefault(record.id, _Subject(record.id, record.name))
+            subject.path, subject.guests = record.netns, _sharing(record, records)
+    return list(found.values())
 
 
 def _sharing(owner: Record, records: Sequence[Record]) -> tuple[str, ...]:
@@ -129,56 +152,75 @@ def _look(path: str) -> Space | None:
         return None
 
 
-def _sandbox(results: Sequence[dict[str, Any]]) -> str:
+def _sandbox(result: dict[str, Any]) -> str:
     """Where a namespace lies, as the plugins said."""
-    for result in results:
-        for item in result.get("interfaces") or ():
-            if isinstance(item, dict) and item.get("sandbox"):
-                return str(item["sandbox"])
+    for item in result.get("interfaces") or ():
+        if isinstance(item, dict) and item.get("sandbox"):
+            return str(item["sandbox"])
     return ""
 
 
-def _container(
-    identity: str,
-    name: str,
-    space: Space,
-    attached: dict[str, str],
-    host: Space,
-    rules: Ruleset,
-    wishes: Sequence[Any],
-    network: str,
-) -> Container:
-    links = [link for link in space.links if not link.loopback and (not network or link.name in attached)]
-    interfaces = tuple(
-        Interface(attached.get(link.name, ""), link, wire(link, space, host))
-        for link in links
-        if _shown(link, attached)
-    )
-    own = [address.partition("/")[0] for item in interfaces for address in item.link.addresses]
-    ports = tuple(_ports(rules, own))
-    missing = (
-        tuple(_missing(wishes, ports, own, rules.problem))
-        if not network or _publishes(interfaces, ports, wishes)
-        else ()
-    )
-    masquerades = tuple(
-        address
-        for item in interfaces
-        if item.wire.how == VETH
-        for address in item.link.addresses
-        if masqueraded(rules, address.partition("/")[0])
-    )
-    return Container(identity, name, space.path, space, interfaces, ports + missing, masquerades)
+class _Surveyor:
+    """Looks at containers, beside the host and its rules; of one network, or of all."""
+
+    def __init__(self, host: Space, rules: Ruleset, network: str) -> None:
+        self._host = host
+        self._rules = rules
+        self._network = network
+        self._published = published(rules)
+
+    def containers(self, subjects: Sequence[_Subject]) -> Iterator[Container]:
+        """Those with a living namespace, each namespace once."""
+        seen: set[int] = set()
+        for subject in subjects:
+            path = subject.sandbox
+            space = _look(path) if path and alive(path) else None
+            if space is not None and space.identity not in seen:
+                seen.add(space.identity)
+                yield self._container(subject, space)
+
+    def _container(self, subject: _Subject, space: Space) -> Container:
+        interfaces = tuple(self._interfaces(subject, space))
+        own = [address.partition("/")[0] for item in interfaces for address in item.link.addresses]
+        there = tuple(port for port in self._published if port.target in own)
+        return Container(
+            subject.id,
+            subject.name,
+            space.path,
+            space,
+            interfaces,
+            (*there, *self._missing(subject, there, own)),
+            tuple(self._masquerades(interfaces)),
+            subject.guests,
+        )
+
+    def _interfaces(self, subject: _Subject, space: Space) -> Iterator[Interface]:
+        """Its links. Those that the kernel puts into every namespace (tunl0, sit0) are down, and nobody's."""
+        for link in space.links:
+            item = subject.attached.get(link.name)
+            if item or (not self._network and not link.loopback and (link.up or link.addresses)):
+                yield Interface(item.network if item else "", link, wire(link, space, self._host))
+
+    def _missing(self, subject: _Subject, there: Sequence[Port], own: Sequence[str]) -> Iterator[Port]:
+        """What was asked for and is not there: somebody has flushed it, or it is kept where nft does not see it."""
+        target = next((address for address in own if ":" not in address), own[0] if own else "")
+        state = UNKNOWN if self._rules.problem else MISSING
+        for wish in subject.wishes:
+            if not any(_fulfils(port, wish) for port in there):
+                yield replace(wish, target=target, state=state)
+
+    def _masquerades(self, interfaces: Sequence[Interface]) -> Iterator[str]:
+        """Its addresses that leave the host as the host's own."""
+        for item in interfaces:
+            for address in item.link.addresses if item.wire.how == VETH else ():
+                if masqueraded(self._rules, address.partition("/")[0]):
+                    yield address
 
 
-def _shown(link: Link, attached: dict[str, str]) -> bool:
-    """Links that the kernel puts into every namespace (tunl0, sit0) are down, and nobody's."""
-    return link.name in attached or link.up or bool(link.addresses)
-
-
-def _publishes(interfaces: Sequence[Interface], ports: Sequence[Port], wishes: Sequence[Any]) -> bool:
-    """Whether wishes that nothing fulfils are this network's: the first interface's, as `run --publish` has it."""
-    return bool(wishes) and not ports and any(item.link.name == "eth0" for item in interfaces)
+def _fulfils(port: Port, wish: Port) -> bool:
+    """Whether a port that is there is the one that was asked for; perhaps at one of the host's addresses alone."""
+    asked = port.protocol == wish.protocol and port.number <= wish.number <= max(port.number, port.until)
+    return asked and wish.address in ("", "0.0.0.0", "::", port.address)  # noqa: S104 - compared, not bound
 
 
 def wire(link: Link, space: Space, host: Space) -> Wire:
@@ -200,20 +242,3 @@ def masqueraded(rules: Ruleset, address: str) -> bool:
     away = AWAY[6 if ":" in address else 4]
     packet = Packet(address, away, "icmpv6" if ":" in address else "icmp")
     return any(hit.verdict in ("masquerade", "snat") for hit in rules.at("postrouting", packet).hits)
-
-
-def _ports(rules: Ruleset, own: Sequence[str]) -> Iterator[Port]:
-    """What nftables publishes of these addresses."""
-    for port in ruleset.published(rules):
-        if port.target in own:
-            yield port
-
-
-def _missing(wishes: Sequence[Any], ports: Sequence[Port], own: Sequence[str], unread: str) -> Iterator[Port]:
-    """What was asked for and is not there: somebody has flushed it, or it is kept where nft does not see it. Where the
-    rules could not be read, `unread` says why, and the port is shown without a judgement."""
-    there = {(port.protocol, port.number) for port in ports}
-    for wish in wishes:
-        if (wish.protocol, wish.host) not in there:
-            target = next((address for address in own if ":" not in address), own[0] if own else "")
-            yield Port(wish.protocol, wish.host_ip, wish.host, target, wish.container, unread)

@@ -11,6 +11,7 @@ from minirt.picture import survey
 from minirt.picture.model import Container, Picture
 from minirt.picture.path import DELIVERED, LEAVES, Walk, Walker
 from minirt.picture.ruleset import Ruleset
+from minirt.visible import line as shown
 
 WIDTH = 100
 _HOST = "host"
@@ -78,7 +79,7 @@ def tell(walked: Walk) -> str:
     """The whole way: hops with their numbers, what happens at each, and how it ends."""
     lines = [str(walked.packet), ""]
     for number, hop in enumerate(walked.hops, 1):
-        lines.append(f"{number}  {hop.place}")
+        lines.append(shown(f"{number}  {hop.place}"))
         width = max((len(mark.what) for mark in hop.marks), default=0)
         for mark in hop.marks:
             lines += _wrapped(mark.text, f"     {mark.what.ljust(width)}  ")
@@ -103,7 +104,7 @@ def _answer(walked: Walk) -> Iterator[str]:
 
 def _wrapped(text: str, lead: str) -> list[str]:
     return textwrap.wrap(
-        text,
+        shown(text),
         WIDTH,
         initial_indent=lead,
         subsequent_indent=" " * (len(lead) + (2 if lead else 0)),

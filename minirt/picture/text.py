@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from minirt.picture.kernel import Link
-from minirt.picture.model import ELSEWHERE, LENT, NOWHERE, PARENT, VETH, Container, Interface, Picture, titled
+from minirt.picture.model import MISSING, PARENT, VETH, Container, Interface, Picture, titled
+from minirt.visible import line as shown
 
 WIDTH = 100
 
@@ -53,14 +54,14 @@ def _link(link: Link, kind: str = "") -> tuple[str, list[str]]:
 def _ports(picture: Picture) -> Iterator[Branch]:
     for container in picture.containers:
         for port in container.ports:
-            lost = "" if port.rule else "  (asked for, but no rule of nftables does it)"
+            lost = "" if port.state != MISSING else "  (asked for, but no rule of nftables does it)"
             yield Branch(f"published: {port.outer} → {container.name} {port.inside}{lost}")
 
 
 def _bridge(picture: Picture, bridge: Link) -> Branch:
     branch = Branch(*_link(bridge))
     drawn = set()
-    for container, interface in _interfaces(picture):
+    for container, interface in picture.interfaces:
         if interface.wire.bridge == bridge and interface.wire.end:
             drawn.add(interface.wire.end.index)
             branch.below.append(_wired(container, interface))
@@ -90,7 +91,7 @@ def _inside(container: Container, interface: Interface, prefix: str) -> Branch:
 def _straight(picture: Picture) -> Iterator[Branch]:
     """veth pairs without a bridge, and links made on links of the host."""
     parents: dict[int, Branch] = {}
-    for container, interface in _interfaces(picture):
+    for container, interface in picture.interfaces:
         end = interface.wire.end
         if interface.wire.how == VETH and end and interface.wire.bridge is None:
             branch = Branch(*_link(end, "veth, routed"))
@@ -105,15 +106,9 @@ def _straight(picture: Picture) -> Iterator[Branch]:
 
 def _others(picture: Picture) -> Iterator[Branch]:
     """Interfaces that do not hang on the host."""
-    say = {
-        LENT: "a link of the host, lent",
-        NOWHERE: "leads nowhere",
-        ELSEWHERE: "leads into another namespace than the host's",
-    }
-    for container, interface in _interfaces(picture):
-        if interface.wire.how in say:
-            kind = interface.link.kind or "device"
-            yield _inside(container, interface, f"{kind}, {say[interface.wire.how]}: ")
+    for container, interface in picture.interfaces:
+        if words := interface.wire.words:
+            yield _inside(container, interface, f"{interface.link.kind or 'device'}, {words}: ")
     for container in picture.containers:
         if not container.interfaces:
             yield Branch(f"{titled(container)}: no network but lo")
@@ -121,11 +116,7 @@ def _others(picture: Picture) -> Iterator[Branch]:
 
 def _carries(picture: Picture, link: Link) -> bool:
     """Whether the link is drawn with what hangs on it."""
-    return any(item.wire.how == PARENT and item.wire.end == link for _container, item in _interfaces(picture))
-
-
-def _interfaces(picture: Picture) -> Iterator[tuple[Container, Interface]]:
-    return ((container, interface) for container in picture.containers for interface in container.interfaces)
+    return any(item.wire.how == PARENT and item.wire.end == link for _container, item in picture.interfaces)
 
 
 def _lines(branch: Branch, lead: str = "", hang: str = "") -> Iterator[str]:
@@ -141,5 +132,5 @@ def _lines(branch: Branch, lead: str = "", hang: str = "") -> Iterator[str]:
 
 def _wrapped(text: str, lead: str, hang: str) -> Sequence[str]:
     return textwrap.wrap(
-        text, WIDTH, initial_indent=lead, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False
+        shown(text), WIDTH, initial_indent=lead, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False
     )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.trace.reading import Answer, said, visible
+from minirt.trace.reading import Answer
+from minirt.visible import visible
 
 _ABSENT = object()
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -38,7 +39,7 @@ def between(command: str, before: Answer, now: Answer) -> list[Difference]:
         found.append(Difference("exit", _exit(before.exit), _exit(now.exit)))
     old, new = before.document, now.document
     if (before.exit == 0) is not (now.exit == 0):  # a result has no key of an error in common
-        found.append(Difference("answer", said(command, before), said(command, now)))
+        found.append(Difference("answer", before.said(command), now.said(command)))
     elif isinstance(old, dict) and isinstance(new, dict):
         found += _values("result ", old, new)
     elif before.stdout.strip() != now.stdout.strip():

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minirt.trace.reading import Call, Step, Trace, shortened, visible
+from minirt.trace.reading import Call, Step, Trace, shortened
+from minirt.visible import visible
 
 RUNTIME = "runtime"
 _LONGEST = 90  # characters of a note's line, or a message

@@ -14,15 +14,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cni_plugins.spec.config import View
-from cni_plugins.spec.errors import CniError
+from cni_plugins.spec import steps
 from cni_plugins.spec.jsontext import JsonError, loads
+from minirt.cni import words
 from minirt.errors import ConfigError, NotFound, UsageError, because
+from minirt.visible import visible
 
-_NOT_RUN = "it was not run to its end"
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a container's, as minirt, docker and podman make them
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
-_CALL = "CNI_COMMAND="  # how the command begins that does the same as calling a delegate
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,7 @@ class Step:
 
     @property
     def commands(self) -> list[str]:
-        """One a line, but for a quoted text over several lines, which stays whole."""
-        found: list[str] = []
-        for line in visible(self.text).split("\n"):
-            if found and found[-1].count("'") % 2:
-                found[-1] += f"\n{line}"
-            else:
-                found.append(line)
-        return found
+        return steps.commands(visible(self.text))
 
 
 @dataclass(frozen=True)
@@ -57,10 +48,11 @@ class Answer:
     @property
     def document(self) -> Any:
         """What standard output says as JSON; None where that is none."""
-        try:
-            return loads(self.stdout)
-        except JsonError:
-            return None
+        return words.document(self.stdout)
+
+    def said(self, command: str) -> str:
+        """The answer to `command` in a few words: addresses, or what went wrong."""
+        return words.said(command, self.exit, self.document, self.problem, brief=True)
 
 
 @dataclass(eq=False)
@@ -97,43 +89,17 @@ class Call:
     def shown(self) -> list[Step | Call]:
         """What a drawing shows of the inside: that a delegate is called, its call says better than the step."""
         called = any(isinstance(item, Call) for item in self.inside)
-        return [item for item in self.inside if not (called and isinstance(item, Step) and item.text.startswith(_CALL))]
+        return [item for item in self.inside if not (called and isinstance(item, Step) and words.is_call(item.text))]
 
     @property
     def asked(self) -> str:
         """The call in a few words: `ADD eth0`."""
-        ifname = self.env.get("CNI_IFNAME", "")
-        return f"{self.command} {ifname}" if ifname and self.command in ("ADD", "DEL", "CHECK") else self.command
+        return words.asked(self.command, self.env)
 
     @property
     def said(self) -> str:
         """The answer in a few words: addresses, or what went wrong."""
-        return _NOT_RUN if self.answer is None else visible(said(self.command, self.answer))
-
-
-def said(command: str, answer: Answer) -> str:
-    """What a plugin answered to `command`, in a few words."""
-    if answer.exit != 0 or answer.problem:
-        return _wrong(answer)
-    return _result(answer.document) if command == "ADD" else "done"
-
-
-def _wrong(answer: Answer) -> str:
-    document = answer.document
-    if isinstance(document, dict) and isinstance(document.get("msg"), str) and "code" in document:
-        return f"error {document['code']}: {document['msg']}"
-    return answer.problem or (_NOT_RUN if answer.exit is None else f"exit code {answer.exit}")
-
-
-def _result(document: Any) -> str:
-    view = View(document) if isinstance(document, dict) else View({})
-    try:
-        addresses = [ip.string("address") for ip in view.views("ips")]
-        addresses += [view.view(key).string("ip") for key in ("ip4", "ip6")]  # before version 0.3.0
-        names = [item.string("name") for item in view.views("interfaces") if item.string("sandbox")]
-    except CniError:
-        return "a result of an unknown form"
-    return ", ".join(filter(None, addresses)) or ", ".join(filter(None, names)) or "an empty result"
+        return words.NOT_RUN if self.answer is None else visible(self.answer.said(self.command))
 
 
 @dataclass(frozen=True)
@@ -184,11 +150,6 @@ class Trace:
     def root_of(self, wanted: Call) -> Call:
         """The runtime's own call that led to it."""
         return next(root for root in self.roots if wanted in root.calls)
-
-
-def visible(text: str) -> str:
-    """`text` with what a terminal would obey, and XML forbids, as backslash and number: a plugin may say anything."""
-    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def shortened(text: str) -> str:

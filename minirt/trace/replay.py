@@ -23,11 +23,12 @@ from minirt.cni.executor import Executor
 from minirt.cni.locks import Locks
 from minirt.cni.netns import alive
 from minirt.errors import NotFound, PluginError, UsageError
+from minirt.terminal import WIDTH
 from minirt.trace import differences
 from minirt.trace.differences import Difference
 from minirt.trace.reading import Answer, Call, Trace
 from minirt.trace.stage import Stage
-from minirt.trace.tree import WIDTH, fitted, milliseconds
+from minirt.trace.tree import fitted, milliseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,54 +1,41 @@
 """A trace as a picture for a slide: a sequence diagram, with what went over the wire on the arrows.
 
-    ┌────────┐          ┌────────┐        ┌────────────┐
-    │ minirt │          │ bridge │        │ host-local │
-    └───┬────┘          └───┬────┘        └─────┬──────┘
-        │ 1 ADD eth0        │                   │
-        │ CNI_NETNS=…       │                   │
-        ├──────────────────▶█ 2 ADD eth0        │
-        │                   █──────────────────▶█
-        │                   █◀ ─ 10.1.0.2/24 ─ ─█
-        │                   █ $ ip link add …   │
-        │◀ ─ 10.1.0.2/24 ─ ─█                   │
-
-Every width is known beforehand, for names stand in a monospaced font: nothing overlaps, whoever renders it. Where the
-reader's system is dark, so is the picture (`prefers-color-scheme`).
+┌────────┐          ┌────────┐        ┌────────────┐
+│ minirt │          │ bridge │        │ host-local │
+└───┬────┘          └───┬────┘        └─────┬──────┘
+    │ 1 ADD eth0        │                   │
+    │ CNI_NETNS=…       │                   │
+    ├──────────────────▶█ 2 ADD eth0        │
+    │                   █──────────────────▶█
+    │                   █◀ ─ 10.1.0.2/24 ─ ─█
+    │                   █ $ ip link add …   │
+    │◀ ─ 10.1.0.2/24 ─ ─█                   │
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from xml.sax.saxutils import escape
 
 from cni_plugins.spec.jsontext import dumps
+from minirt.svg import HEADING, page, style, text, wide
 from minirt.trace.mermaid import participants
-from minirt.trace.reading import Call, Run, Step, Trace, shortened, visible
+from minirt.trace.reading import Call, Run, Step, Trace, shortened
+from minirt.visible import visible
 
 RUNTIME = "minirt"
-FONT, SMALL, NAME, HEADING = 15, 13, 17, 24
-ADVANCE = 0.62  # of the font's size: DejaVu Sans Mono, the widest of the usual ones, has 0.602
+FONT, SMALL, NAME = 15, 13, 17
 LINE, MARGIN, PAD, BAR = 20, 40, 12, 12
 _LEAST_GAP = 180
 _LONGEST = 62  # characters of a line on an arrow, or in a note
 _MOST = 8  # lines of a note
 
-LIGHT = {
-    "paper": "#ffffff", "ink": "#1b2330", "quiet": "#5a6675", "line": "#b3bcc8", "card": "#f4f6f9",
-    "call": "#0b6bcb", "good": "#157347", "bad": "#b3261e", "note": "#fff8e6", "edge": "#d9a514",
-}  # fmt: skip
-DARK = {
-    "paper": "#11151b", "ink": "#e8edf4", "quiet": "#a3afbe", "line": "#465160", "card": "#222a35",
-    "call": "#5cb0ff", "good": "#5fd396", "bad": "#ff8a80", "note": "#2b2618", "edge": "#a8842b",
-}  # fmt: skip
-_SHAPES = f"""
-  text {{ font-family: "DejaVu Sans Mono", "Liberation Mono", Menlo, Consolas, monospace; font-size: {FONT}px; }}
-  .small {{ font-size: {SMALL}px; }} .name {{ font-size: {NAME}px; font-weight: bold; text-anchor: middle; }}
-  .heading {{ font-size: {HEADING}px; font-weight: bold; }} .verb {{ font-weight: bold; }}
-  .over {{ paint-order: stroke; stroke-width: 5px; stroke-linejoin: round; }}
-  .life {{ stroke-width: 1.5; stroke-dasharray: 3 5; }} .arrow {{ fill: none; stroke-width: 2; }}
-  .back {{ stroke-dasharray: 7 5; }} .head {{ stroke-width: 2; }}"""
+_SHAPES = """
+  .name, .heading, .verb { font-weight: bold; }
+  .over { paint-order: stroke; stroke-width: 5px; stroke-linejoin: round; }
+  .life { stroke-width: 1.5; stroke-dasharray: 3 5; } .arrow { fill: none; stroke-width: 2; }
+  .back { stroke-dasharray: 7 5; } .head { stroke-width: 2; }"""
 
 
 @dataclass
@@ -71,7 +58,7 @@ class _Row:
 
     @property
     def width(self) -> float:
-        return max(len(text) * (FONT if kind in ("verb", "said") else SMALL) * ADVANCE for kind, text in self.lines)
+        return max(wide(words, _size(kind)) for kind, words in self.lines)
 
 
 @dataclass
@@ -90,24 +77,15 @@ def draw(trace: Trace) -> str:
     title, subtitle = _title(trace)
     boxes = MARGIN + HEADING + LINE + PAD
     height = _stack(sheet.rows, boxes + 40 + PAD) + MARGIN
-    width = max(_right(sheet), len(title) * HEADING * ADVANCE + MARGIN) + MARGIN
-    size = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}"'
-    label = escape(visible(title), {'"': "&quot;"})
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">',
-            f"<title>{label}</title>",
-            f"<desc>{escape(visible(_described(trace)))}</desc>",
-            f"<style>{_style()}</style>",
-            f'<rect class="paper" width="{width:.0f}" height="{height:.0f}"/>',
-            _text(MARGIN, MARGIN + HEADING * 0.7, title, "heading"),
-            _text(MARGIN, MARGIN + HEADING + LINE * 0.8, subtitle, "small quiet"),
-            *_lifelines(sheet, boxes, height),
-            *_bars(sheet),
-            *(line for row in sheet.rows for line in _draw(row, sheet)),
-            "</svg>",
-        ]
-    )
+    width = max(_right(sheet), wide(title, HEADING) + MARGIN) + MARGIN
+    out = [
+        text(MARGIN, MARGIN + HEADING * 0.7, title, "heading", HEADING),
+        text(MARGIN, MARGIN + HEADING + LINE * 0.8, subtitle, "quiet", SMALL),
+        *_lifelines(sheet, boxes, height),
+        *_bars(sheet),
+        *(line for row in sheet.rows for line in _draw(row, sheet)),
+    ]
+    return page(width, height, title, _described(trace), style(_SHAPES, _colours), out)
 
 
 def _title(trace: Trace) -> tuple[str, str]:
@@ -160,7 +138,7 @@ def _given(call: Call, known: set[str]) -> list[tuple[str, str]]:
     """What the plugin is given, shortened: what is new of the environment, and standard input without what the runtime
     put there. `known` is what of the environment has been shown of this run."""
     if call.by:
-        return [("small quiet", "the same environment and standard input")]
+        return [("quiet", "the same environment and standard input")]
     names = ("CNI_CONTAINERID", "CNI_NETNS")
     env = [_short(f"{name}={call.env[name]}") for name in names if call.env.get(name)]
     lines = [line for line in env if line not in known]
@@ -169,16 +147,16 @@ def _given(call: Call, known: set[str]) -> list[tuple[str, str]]:
     lines.append(_short(f"stdin: {dumps(own, indent=0)}"))
     if "prevResult" in call.stdin:
         lines.append("with prevResult, what the plugins before it gave")
-    return [("small quiet", line) for line in lines]
+    return [("quiet", line) for line in lines]
 
 
 def _note(steps: list[Step], column: int, caller: int) -> Iterator[_Row]:
     if not steps:
         return
     commands = [("undo: " if step.undo else "$ ") + line for step in steps for line in step.commands]
-    lines = [("small", _short(command.replace("\n", " "))) for command in commands[:_MOST]]
+    lines = [("plain", _short(command.replace("\n", " "))) for command in commands[:_MOST]]
     if len(commands) > _MOST:
-        lines.append(("small quiet", f"and {len(commands) - _MOST} more"))
+        lines.append(("quiet", f"and {len(commands) - _MOST} more"))
     yield _Row("note", column, caller, lines)
 
 
@@ -205,7 +183,7 @@ def _place(sheet: _Sheet) -> None:
 
 
 def _box(name: str) -> float:
-    return len(name) * NAME * ADVANCE + 2 * PAD + 8
+    return wide(name, NAME) + 2 * PAD + 8
 
 
 def _stack(rows: list[_Row], top: float) -> float:
@@ -236,7 +214,7 @@ def _lifelines(sheet: _Sheet, top: float, height: float) -> Iterator[str]:
         width = _box(name)
         yield f'<path class="life" d="M{x:.1f} {top + 38:.1f}V{height - MARGIN / 2:.1f}"/>'
         yield f'<rect class="box" x="{x - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" height="38" rx="8"/>'
-        yield _text(x, top + 25, name, "name")
+        yield text(x, top + 25, name, "name", NAME, "middle")
 
 
 def _bars(sheet: _Sheet) -> Iterator[str]:
@@ -254,13 +232,13 @@ def _draw(row: _Row, sheet: _Sheet) -> Iterator[str]:
     if row.kind == "heading":
         right = _right(sheet)
         yield f'<path class="life" d="M{MARGIN} {row.y + PAD / 2:.1f}H{right:.1f}"/>'
-        yield _text(MARGIN, row.y + PAD + LINE * 0.8, row.lines[0][1], "verb over")
+        yield text(MARGIN, row.y + PAD + LINE * 0.8, row.lines[0][1], "verb over", FONT)
     elif row.kind == "note":
         x = _beside(row, sheet)
         size = f'width="{row.width + 2 * PAD:.1f}" height="{row.height - PAD:.1f}"'
         yield f'<rect class="note" x="{x:.1f}" y="{row.y + PAD / 2:.1f}" {size} rx="5"/>'
-        for number, (kind, text) in enumerate(row.lines):
-            yield _text(x + PAD, row.y + PAD + LINE * (number + 0.65), text, kind)
+        for number, (kind, words) in enumerate(row.lines):
+            yield text(x + PAD, row.y + PAD + LINE * (number + 0.65), words, kind, _size(kind))
     else:
         yield from _arrow(row, sheet.columns[row.start], sheet.columns[row.end])
 
@@ -274,33 +252,24 @@ def _arrow(row: _Row, start: float, end: float) -> Iterator[str]:
     tip = f"M{end - ahead * 10:.1f} {y - 5:.1f}L{end:.1f} {y:.1f}L{end - ahead * 10:.1f} {y + 5:.1f}Z"
     yield f'<path class="head {state.split()[0]}" d="{tip}"/>'
     left = min(start, end) + PAD
-    for number, (kind, text) in enumerate(row.lines):
+    for number, (kind, words) in enumerate(row.lines):
         shade = "" if kind != "said" else " goodtext" if row.good else " badtext"
-        yield _text(left, row.y + PAD / 2 + LINE * (number + 0.65), text, f"{kind}{shade} over")
+        yield text(left, row.y + PAD / 2 + LINE * (number + 0.65), words, f"{kind}{shade} over", _size(kind))
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(visible(text))}</text>'
+def _size(kind: str) -> float:
+    """Of a line of the classes `kind`, which stands on an arrow or in a note."""
+    return FONT if kind in ("verb", "said") else SMALL
 
 
-def _style() -> str:
-    """Every colour stands where it is used, twice: programs that make slides know classes, but no CSS variables."""
-    return f"{_SHAPES}{_colours(LIGHT)}\n  @media (prefers-color-scheme: dark) {{{_colours(DARK)}\n  }}\n"
-
-
-def _colours(of: dict[str, str]) -> str:
-    rules = [
-        f".paper {{ fill: {of['paper']}; }}",
-        f"text {{ fill: {of['ink']}; }}",
-        f".over {{ stroke: {of['paper']}; }}",
-        f".quiet {{ fill: {of['quiet']}; }}",
-        f".goodtext {{ fill: {of['good']}; }}",
-        f".badtext {{ fill: {of['bad']}; }}",
-        f".life {{ stroke: {of['line']}; }}",
-        f".box {{ fill: {of['card']}; stroke: {of['call']}; stroke-width: 2; }}",
-        f".bar {{ fill: {of['card']}; stroke: {of['call']}; stroke-width: 1.5; }}",
-        f".note {{ fill: {of['note']}; stroke: {of['edge']}; }}",
-    ]
-    for kind in ("call", "good", "bad"):
-        rules += [f".arrow.{kind} {{ stroke: {of[kind]}; }}", f".head.{kind} {{ fill: {of[kind]}; }}"]
-    return "".join(f"\n    {rule}" for rule in rules)
+def _colours(of: Mapping[str, str]) -> Iterator[str]:
+    yield f".over {{ stroke: {of['paper']}; }}"
+    yield f".goodtext {{ fill: {of['green']}; }}"
+    yield f".badtext {{ fill: {of['red']}; }}"
+    yield f".life {{ stroke: {of['line']}; }}"
+    yield f".box {{ fill: {of['frame']}; stroke: {of['blue']}; stroke-width: 2; }}"
+    yield f".bar {{ fill: {of['frame']}; stroke: {of['blue']}; stroke-width: 1.5; }}"
+    yield f".note {{ fill: {of['note']}; stroke: {of['rim']}; }}"
+    for kind, colour in (("call", "blue"), ("good", "green"), ("bad", "red")):
+        yield f".arrow.{kind} {{ stroke: {of[colour]}; }}"
+        yield f".head.{kind} {{ fill: {of[colour]}; }}"

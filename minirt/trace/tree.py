@@ -11,16 +11,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from textwrap import wrap
-from typing import Any, TextIO
+from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
-from minirt.trace.reading import Call, Run, Trace, shortened, visible
+from minirt.terminal import WIDTH
+from minirt.trace.reading import Call, Run, Trace, shortened
+from minirt.visible import visible
 
-WIDTH = 100
-_STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2", "plain": ""}
+_STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2"}
 
 
 class Tree:
@@ -34,10 +34,6 @@ class Tree:
         if not trace.roots:
             return self._in("quiet", f"no call is recorded in {trace.source}")
         return "\n".join(line for run in trace.runs for line in self._run(run))
-
-    def draw_call(self, call: Call) -> str:
-        """One call, and what it led to."""
-        return "\n".join(self._call(call, "", ""))
 
     def _run(self, run: Run) -> Iterator[str]:
         yield f"{self._in('who', run.command)}, {run.clock}"
@@ -95,11 +91,6 @@ class Tree:
 
     def _in(self, style: str, text: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colours and text else text
-
-
-def wants_colours(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """A terminal, and a person who has not said no (no-color.org)."""
-    return stream.isatty() and not environ.get("NO_COLOR")
 
 
 def _branches(items: list[Any]) -> Iterator[tuple[Any, tuple[str, str]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from minirt import svg as drawing
 from minirt.cni.call import Answered, Calling
 from minirt.trace import reading, svg
 from minirt.trace.recorder import Recorder
@@ -29,7 +30,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("scheme", "paper"), [(LIGHT, svg.LIGHT["paper"]), (DARK, svg.DARK["paper"])])
+@pytest.mark.parametrize(("scheme", "paper"), [(LIGHT, drawing.LIGHT["paper"]), (DARK, drawing.DARK["paper"])])
 def test_the_picture_of_a_trace_is_drawn_on_paper_of_the_readers_liking(picture: Path, scheme: int, paper: str) -> None:
     drawn = picture.with_suffix(".png")
     words = [f"--user-data-dir={picture.parent}/profile", f"--blink-settings=preferredColorScheme={scheme}"]

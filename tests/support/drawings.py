@@ -37,16 +37,21 @@ class Area:
         )
 
 
+BOXES = {"card", "box", "note"}  # rectangles that texts stand in
+
+
 class Svg:
     """An SVG, read as XML."""
 
     def __init__(self, text: str) -> None:
         self.root = ElementTree.fromstring(text)
         self.page = Area("page", 0, 0, float(self.root.attrib["width"]), float(self.root.attrib["height"]))
-        self.cards = [self._rect(item) for item in self.root.iter(f"{SVG}rect") if item.get("class") == "card"]
+        self.cards = [self._rect(item) for item in self.root.iter(f"{SVG}rect") if item.get("class") in BOXES]
         self.texts = [self._text(item) for item in self.root.iter(f"{SVG}text")]
         self.words = [item.name for item in self.texts]
-        self.paths = [item.attrib["d"] for item in self.root.iter(f"{SVG}path")]
+        paths = [item for item in self.root.iter(f"{SVG}path") if not item.attrib["d"].endswith("Z")]
+        self.paths = [item.attrib["d"] for item in paths if item.get("class") != "life"]
+        self.lifelines = [item.attrib["d"] for item in paths if item.get("class") == "life"]
 
     @staticmethod
     def _rect(item: ElementTree.Element) -> Area:
@@ -57,7 +62,7 @@ class Svg:
     def _text(item: ElementTree.Element) -> Area:
         x, y, size = (float(item.attrib[key]) for key in ("x", "y", "font-size"))
         width = len(item.text or "") * size * ADVANCE
-        left = x - width if item.get("text-anchor") == "end" else x
+        left = x - width * {"end": 1, "middle": 0.5}.get(item.get("text-anchor", ""), 0)
         return Area(item.text or "", left, y - size * 0.78, left + width, y + size * 0.22)
 
     def faults(self) -> list[str]:

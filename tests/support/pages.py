@@ -4,8 +4,8 @@ A page's console blocks are one sitting of root in a shell: lines that begin wit
 line above, the others are what it answers. Every line shown must be in what the command really says; `…` stands for
 anything, and spaces count once. A plugin's example, configs/<type>.conflist, is the host's only network.
 
-Below a block of the course stand its checks, `<!-- check WORDS`, a line of questions to the kernel, `-->`: each holds
-after the block, and not all of them did before it.
+Below a block of the course stand its checks, `<!-- check WORDS`, lines with a question to the kernel each, `-->`: all
+hold after the block, and not all of them did before it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def sitting(page: Path) -> list[Typed]:
 
 
 def _asked(question: str) -> str:
-    return f"( {question.strip()} ) </dev/null >/dev/null 2>&1"
+    return f"( {' && '.join(question.splitlines())} ) </dev/null >/dev/null 2>&1"
 
 
 def run(minirt: Command, page: Path, folder: Path = house.TOP) -> None:

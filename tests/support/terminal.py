@@ -47,12 +47,17 @@ class Terminal:
         """Read until `text` has been shown since the last time."""
         deadline = time.monotonic() + seconds
         while text.encode() not in self.seen:
-            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{text!r} was not shown in {self.seen!r}"
-            more = os.read(self.master, 4096)
-            self.seen += more
-            self.all += more
+            assert self.read(max(0, deadline - time.monotonic())), f"{text!r} was not shown in {self.seen!r}"
         self.seen = self.seen.partition(text.encode())[2]
+
+    def read(self, seconds: float) -> bool:
+        """Take what is shown; False when nothing is for so long."""
+        if not select.select([self.master], [], [], seconds)[0]:
+            return False
+        more = os.read(self.master, 4096)
+        self.seen += more
+        self.all += more
+        return True
 
     def end(self) -> int:
         code = self.process.wait(15)

@@ -77,6 +77,15 @@ def test_an_ipam_plugin_takes_the_configuration_of_who_delegates_to_it(minirt: C
     assert leases("hand") == []
 
 
+def test_an_ipam_plugin_that_fails_is_named_and_not_who_delegates_to_it(minirt: Command, box: str) -> None:
+    one = {"subnet": "10.60.0.0/24", "rangeStart": "10.60.0.2", "rangeEnd": "10.60.0.2"}
+    given = conf(BRIDGE | {"ipam": {"type": "host-local", "ranges": [[one]]}})
+    minirt.ok("cni", "exec", "host-local", "add", "web", box, *given)
+    assert "plugin 'host-local' failed on ADD" in minirt.fails(1, "cni", "exec", "host-local", "add", "db", box, *given)
+    assert "runtime → host-local" in minirt.fails(1, "cni", "exec", "--explain", "host-local", "add", "db", box, *given)
+    minirt.ok("cni", "exec", "host-local", "del", "web", *given)
+
+
 def test_gc_takes_who_is_alive_from_flags_or_the_configuration_and_never_guesses(minirt: Command, box: str) -> None:
     document = BRIDGE | {"cniVersion": "1.1.0"}
     for name in ("a", "b", "c"):

@@ -33,7 +33,7 @@ def test_there_are_ten_lessons_in_order_and_the_first_page_links_them_all() -> N
 def test_the_terminal_is_told_what_the_page_says(page: Path) -> None:
     lesson = lessons.read(str(page))
     typed = [command for step in lesson.steps for command in step.commands]
-    questions = [fact.question for step in lesson.steps for fact in step.facts]
+    questions = [line for step in lesson.steps for fact in step.facts for line in fact.lines]
     sitting = [line.command for line in pages.sitting(page)]
     assert [command for command in sitting if command in typed] == typed
     assert all(any(question in command for command in sitting) for question in questions)

@@ -1,4 +1,5 @@
-"""`--explain` and `--step`, as a person at the terminal sees them."""
+"""`--explain`, as a person at the terminal sees it. Of `--step` and of foreign plugins: test_explain_step.py,
+test_explain_foreign.py."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,8 +55,8 @@ def test_lines_fit_in_100_columns_and_have_no_colours_in_a_pipe(minirt: Command)
         stderr = run(minirt, f"--explain={form}", "host", "true").stderr
         assert "\x1b" not in stderr
         # What cannot be broken without being another word stays whole: a path, or what stands in quotes.
-        long = [line for line in stderr.splitlines() if len(line) > 100]
-        assert [line for line in long if len(re.findall(r"(?:[^' ]|'[^']*')+", line.removesuffix("\\"))) > 2] == []
+        long = [line.removesuffix("\\") for line in stderr.splitlines() if len(line) > 100]
+        assert [line for line in long if len(re.findall(r"(?:[^' ]|'[^']*')+", line)) > 2] == []
 
 
 def test_a_terminal_gets_colours_unless_it_wants_none(minirt: Command) -> None:
@@ -126,48 +126,5 @@ def test_cni_tells_before_and_behind_its_verb(minirt: Command, line: str) -> Non
     assert "$ ip link del veth" in gone.stderr and gone.stdout == ""
 
 
-def test_of_a_foreign_plugin_the_account_shows_what_it_changed(
-    minirt: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CNI_PATH", "/usr/lib/cni")
-    minirt.network("lab", bridge("cni-lab", "10.50.0.0/24") | {"ipMasq": True})
-    box = minirt.machine.netns("box")
-    done = minirt("cni", "--explain", "add", "lab", box)
-    for line in (
-        "not one of minirt's",
-        "+ host: link cni-lab: up",
-        "+ host: addr cni-lab inet 10.50.0.1/24",
-        "+ container: addr eth0 inet 10.50.0.2/24",
-        "masquerade",
-    ):
-        assert line in done.stderr, done.stderr
-    gone = minirt("cni", "--explain", "del", "lab", box)
-    assert "- container: addr eth0 inet 10.50.0.2/24" in gone.stderr
-    minirt.machine.run("nft", "flush", "ruleset")
-
-
-def stepped(minirt: Command, keys: str, *words: str) -> str:
-    argv = ["script", "-qec", f"{PROGRAM} run --rm -q --step {' '.join(words)}", "/dev/null"]
-    return minirt.machine.run(*argv, input=keys, check=False).stdout
-
-
-def test_step_stops_says_where_to_look_and_offers_a_shell(minirt: Command) -> None:
-    shown = stepped(minirt, "\n\ns\nexec ip -br link > /run/seen\nc\n", "host", "echo", "started")
-    assert "watch in another terminal: ip netns; lsns -t net" in shown
-    assert shown.count("[Enter] do it") == 4
-    assert Path("/run/seen").read_text(encoding="utf-8").startswith("lo ")
-    assert "started" in shown
-
-
-def test_step_can_be_given_up_and_leaves_nothing(minirt: Command) -> None:
-    """In the middle of a plugin: it takes back itself what it has made until then."""
-    shown = stepped(minirt, "\n" * 8 + "q\n", "host", "echo", "started")
-    assert "$ ip link add minirt0" in shown and "undo: ip link del minirt0" in shown and "started" not in shown
-    assert minirt.machine.links() == {"lo"}
-    assert minirt.ok("ps", "-aq") == ""
-
-
-def test_step_needs_a_terminal_and_a_foreground(minirt: Command) -> None:
-    assert "another process" in minirt.fails(125, "run", "-d", "--step", "host", "true")
+def test_a_form_that_there_is_not_is_named(minirt: Command) -> None:
     assert "invalid --explain=long" in minirt.fails(125, "run", "--explain=long", "host", "true")
-    assert "terminal" in minirt.fails(125, "run", "--step", "host", "true", start_new_session=True)

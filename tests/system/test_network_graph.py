@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import drawings
-from support.command import Command, bridge
+from support.command import PROGRAM, Command, bridge
 from support.drawings import Svg
 from support.machine import Machine
 from support.plugins import GO
 from support.world import add_world
 
 SLEEP = ("host", "sleep", "600")
+PAGE = Path(PROGRAM).parents[2] / "docs" / "pictures" / "graph.svg"  # README's
 FORMATS = ("text", "mermaid", "dot", "svg")
 
 
@@ -170,3 +172,103 @@ def test_a_namespace_that_is_no_container_of_minirts_is_drawn_as_well(minirt: Co
     text = minirt.ok("network", "graph", "minirt")
     assert "eth0 in cnitool-" in text and "10.143.0.2/20" in text
     minirt.ok("cni", "del", "minirt", path)
+
+
+PUBLISHING = """table inet t {
+    set ports { type inet_service; elements = { 70 comment "one", 71 } }
+    map m { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+        elements = { 192.0.2.1 . udp . 72 comment "two" : 10.143.0.2 . 53 } }
+    chain pre { type nat hook prerouting priority dstnat
+        tcp dport 80 dnat ip to 10.143.0.2:8000 comment "web"
+        tcp dport { 81, 82 } counter dnat ip to 10.143.0.2:80
+        tcp dport @ports dnat ip to 10.143.0.2:80
+        dnat ip addr . port to tcp dport map { 83 : 10.143.0.2 . 80, 84 : 10.9.9.9 . 80 }
+        tcp dport 85-89 dnat ip to tcp dport map { 86 : 10.143.0.2, 99 : 10.143.0.2 }
+        dnat ip addr . port to ip daddr . meta l4proto . th dport map @m
+        ip daddr { 192.0.2.1, 192.0.2.9 } udp dport 53 dnat ip to 10.143.0.2
+        meta l4proto { tcp, udp } th dport 54 dnat ip to 10.143.0.2:53
+        tcp dport 8000-8010 dnat ip to 10.143.0.2 comment "dnat to 10.143.0.3:1"
+        tcp dport 90 dnat ip6 to [fd6d:696e:6972:7400::2]:80 comment "six"
+        tcp dport 91 redirect to :80
+    }
+}
+"""
+MULTIPORT = "-t nat -A PREROUTING -p tcp -m multiport --dports 92,94:95 -j DNAT --to-destination 10.143.0.2:80"
+PUBLISHED = """80/tcp 8000, 81/tcp 80, 82/tcp 80, 70/tcp 80, 71/tcp 80, 83/tcp 80, 86/tcp 86, 192.0.2.1:72/udp 53,
+192.0.2.1:53/udp 53, 192.0.2.9:53/udp 53, 54/tcp 53, 54/udp 53, 8000-8010/tcp 8000-8010, 92/tcp 80, 94-95/tcp 80"""
+
+
+def test_every_rule_that_publishes_a_port_is_drawn(minirt: Command) -> None:
+    """Of nft and of iptables, with comments, sets, ranges and maps."""
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    minirt.machine.run("nft", "-f", "-", input=PUBLISHING)
+    minirt.machine.run("iptables-nft", *MULTIPORT.split())
+    minirt.machine.leaves("nft *")
+    told = re.findall("published: (.*)", minirt.ok("network", "graph"))
+    wanted = [item.split() for item in PUBLISHED.split(",")]
+    assert sorted(told) == sorted(
+        ["90/tcp → web [fd6d:696e:6972:7400::2]:80"] + [f"{outer} → web 10.143.0.2:{inner}" for outer, inner in wanted]
+    )
+    minirt.ok("rm", "-f", "web")
+
+
+def test_a_port_is_missed_on_the_network_that_was_asked_for_it_whatever_its_interface(minirt: Command) -> None:
+    """The first network that can publish is asked: here the second, by an interface that has a name of its own."""
+    minirt.machine.leaves("link cni-*", "address * dev cni-*", "nft *")
+    minirt.network("plain", bridge("cni-plain", "10.20.0.0/24"))
+    ports = {"type": "portmap", "capabilities": {"portMappings": True}}
+    minirt.network("open", bridge("cni-open", "10.30.0.0/24"), ports)
+    where = ("--network", "plain", "--network", "open:ifname=lan0")
+    minirt.ok("run", "-d", "--name", "web", *where, "-p", "8080:80", "-p", "127.0.0.1:81:81", *SLEEP)
+    minirt.machine.run("nft", "flush", "ruleset")
+    minirt.machine.run("nft", "table ip t { chain c { tcp dport 8080 dnat to 10.30.0.2:80; }; }")
+    lost = "published: 127.0.0.1:81/tcp → web 10.30.0.2:81  (asked for, but no rule of nftables does it)"
+    told = minirt.ok("network", "graph", "open")
+    assert lost in told and "published: 8080/tcp → web 10.30.0.2:80\n" in told
+    assert "published" not in minirt.ok("network", "graph", "plain")
+    minirt.ok("rm", "-f", "web")
+
+
+EVIL, SHOWN = "e\x1b[2J\udc9bl", r"e\x1b[2J\udc9bl"
+
+
+def test_names_that_a_terminal_would_obey_are_shown_and_not_obeyed(minirt: Command) -> None:
+    """The kernel takes them for links, in the host and in containers, where whoever runs them may choose."""
+    machine = minirt.machine
+    minirt.ok("run", "-d", "--name", "web", *SLEEP)
+    netns = minirt.inspect("web")["Id"]
+    machine.run("ip", "link", "add", EVIL, "type", "bridge")
+    for words in (("down",), ("name", EVIL), ("up",)):
+        machine.run("ip", "-n", netns, "link", "set", EVIL if words == ("up",) else "eth0", *words)
+    rule = "ip daddr 10.143.0.1 accept comment"
+    machine.run("nft", f'table inet t {{ chain c {{ type filter hook input priority 0; {rule} "{EVIL[:-2]}"; }}; }}')
+    told = {form: minirt.ok("network", "graph", "--format", form) for form in FORMATS}
+    told["path"] = minirt.ok("network", "path", "web", "10.143.0.1")
+    for form, text in told.items():
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text), form
+        assert form == "path" or text.count(SHOWN) >= 2, form
+    assert f"dev {SHOWN}" in told["path"] and r'comment "e\x1b[2J"' in told["path"]
+    drawings.dot(told["dot"])
+    assert Svg(told["svg"]).faults() == []
+    machine.run("ip", "link", "del", EVIL)
+    machine.run("nft", "delete", "table", "inet", "t")
+    minirt.ok("rm", "-f", "web")
+
+
+@pytest.mark.usefixtures("world")
+def test_the_picture_in_the_readme_is_what_is_drawn_of_its_commands(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", "-p", "8080:80", *SLEEP)
+    minirt.ok("run", "-d", "--name", "db", *SLEEP)
+    draw = f"hostname lab; exec {PROGRAM} network graph --format svg"
+    drawn = minirt.machine.run("unshare", "--uts", "sh", "-c", draw).stdout
+    minirt.ok("rm", "-f", "web", "db")
+    if not PAGE.exists() or _without_chance(PAGE.read_text(encoding="utf-8")) != _without_chance(drawn):
+        PAGE.write_text(drawn, encoding="utf-8")
+        pytest.fail(f"{PAGE} was stale, and has been drawn anew", pytrace=False)
+
+
+def _without_chance(text: str) -> str:
+    """A picture without ids, hardware addresses and names of veth pairs, which are others each time."""
+    seen: dict[str, str] = {}
+    chance = r"[0-9a-f]{64}|[0-9a-f]{12}|(?:[0-9a-f]{2}:){5}[0-9a-f]{2}|veth[0-9a-f]{8}"
+    return re.sub(chance, lambda found: seen.setdefault(found[0], f"({len(seen)})"), text)

@@ -18,7 +18,7 @@ from support.plugins import GO
 from support.world import add_world
 
 SLEEP = ("host", "sleep", "600")
-# Says to whoever connects, where he comes from.
+# Says to whoever connects where they come from.
 ECHO = (
     "import socket; s = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True)\n"
     "while True:\n    c, a = s.accept(); c.sendall(a[0].removeprefix('::ffff:').encode()); c.close()"

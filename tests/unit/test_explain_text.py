@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirt.explain import reasons
-from minirt.explain.account import COMMAND, FACT, Account, Item, commands, said
-from minirt.explain.pause import looks
-from minirt.explain.text import WIDTH, Text, broken, with_variable, wrapped
+from cni_plugins.spec.steps import commands
+from minirt.cni.words import document, said
+from minirt.explain import glossary
+from minirt.explain.account import COMMAND, FACT, Account, Item
+from minirt.explain.text import Text, broken, with_variable, wrapped
+from minirt.terminal import WIDTH
 
 ID = "4f2a" * 16
 
@@ -23,12 +25,13 @@ ID = "4f2a" * 16
     [
         ("ip link set a up", ["ip link set a up"]),
         ("ip link set a up\nip link set b up", ["ip link set a up", "ip link set b up"]),
-        ("nft 'add a { x; }'; nft 'add b'", ["nft 'add a { x; }'", "nft 'add b'"]),
-        ("nft 'create table t\ntable t {\n}\n'; nft 'add b'", ["nft 'create table t\ntable t {\n}\n'", "nft 'add b'"]),
+        ("nft 'add a { x; }'\nnft 'add b'", ["nft 'add a { x; }'", "nft 'add b'"]),
+        ("nft 'create table t\ntable t {\n}\n'\nnft 'add b'", ["nft 'create table t\ntable t {\n}\n'", "nft 'add b'"]),
+        ("while ip link | grep -q x; do sleep 1; done", ["while ip link | grep -q x; do sleep 1; done"]),
         ("", []),
     ],
 )
-def test_the_commands_of_a_step_are_told_apart_as_a_shell_does(text: str, found: list[str]) -> None:
+def test_the_commands_of_a_step_stand_on_a_line_each(text: str, found: list[str]) -> None:
     assert commands(text) == found
 
 
@@ -39,8 +42,31 @@ WORDS = st.lists(st.text("abc/=:-", min_size=1, max_size=60), min_size=1, max_si
 def test_a_broken_command_is_the_same_command(words: list[str]) -> None:
     command = shlex.join(words)
     text = "\n".join(broken(command, "$ ", "    ")).removeprefix("$ ")
-    assert shlex.split(text.replace("\\\n", " ")) == words
+    assert shlex.split(text.replace("\\\n", "")) == words
     assert all(len(line) <= WIDTH or len(line.split()) <= 3 for line in text.splitlines())
+
+
+def test_a_list_in_a_word_is_broken_at_its_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = f"setpriv --bounding-set={','.join(f'+number_{each}' for each in range(30))} --no-new-privs"
+    text = "\n".join(broken(command, "", "    "))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    monkeypatch.setenv("setpriv", "")
+    words = subprocess.run(
+        ["sh", "-c", f"set -- {text}; printf '%s\\n' \"$@\""], capture_output=True, text=True, check=True
+    )
+    assert words.stdout.split("\n")[:-1] == shlex.split(command)
+
+
+def test_a_long_text_for_nft_is_broken_so_that_nft_reads_the_same() -> None:
+    """nft joins lines that end in a backslash, as a shell does; names in its double quotes stay whole."""
+    sets = "table inet box {\n\tset a { type ipv6_addr . ipv6_addr; flags interval; }\n}\n"
+    element = 'fd6d:696e:6972:7400::/64 . fd6d:696e:6972:7400::/64 comment "the first of all, cni minirt eth0"'
+    command = f"nft 'add element inet box a {{ {element} }}'"
+    text = "\n".join(broken(command, "  $ ", "    ")).removeprefix("  $ ")
+    assert max(map(len, text.splitlines())) <= WIDTH
+    script = f"printf '%s' '{sets}' | nft -f - && {text} && nft list ruleset"
+    argv = ["unshare", "-rn", "sh", "-ec", script]
+    assert element in " ".join(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
 
 
 @given(words=WORDS)
@@ -74,8 +100,8 @@ def test_a_reason_is_given_once_and_in_full_each_time() -> None:
 
 def test_a_text_of_many_lines_is_whole_only_in_full() -> None:
     item = Item(COMMAND, "bridge", "nft 'one\ntwo\nthree'", 1)
-    assert "… 2 more lines, which --explain=full shows" in told(item)
-    assert "nft 'one\ntwo\nthree'" in told(item, form="full")
+    assert "$ nft 'one …'   2 more lines: --explain=full" in told(item)
+    assert "$ nft 'one\n        two\n        three'\n" in told(item, form="full")
 
 
 def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
@@ -91,33 +117,69 @@ def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
         ("ip -n box link set lo up", "the loopback, which is down in a new namespace"),
         ("nsenter --net=/proc/1/ns/net ip -6 route add default via fe80::1", "where all packets go"),
         ("ip netns exec box sysctl -w net/ipv6/conf/eth0/disable_ipv6=0", "IPv6 on this interface"),
-        ("nsenter --net=/run/netns/box", "into the network namespace that the plugins work on"),
+        ("nsenter --net=/run/netns/box", "into its network namespace"),
+        ("ip addr add 10.1.0.1/32 dev veth1", "an address alone"),
+        ("ip link del veth1", "a veth takes"),
+        ("ip link del bwp1", "the link goes"),
+        ("sysctl -w net/ipv4/ip_forward=1", "the host passes packets on"),
+        ("sysctl -w net/ipv4/conf/eth0/forwarding=0", "what comes in by this interface is not passed on"),
+        ("nft 'delete element inet cni_portmap any4 { tcp . 80 }'", "published no more"),
+        ("mount -o rbind,nodev --make-rprivate /srv/root /run/minirt/stage/root", "the image"),
+        ("mount -o rbind,nodev --make-rprivate /srv/x /run/minirt/stage/root/x", "a path of the host"),
         ("frobnicate", ""),
     ],
 )
 def test_a_command_is_explained_wherever_it_works(command: str, reason: str) -> None:
-    assert reasons.of(command).startswith(reason) and bool(reasons.of(command)) == bool(reason)
+    assert glossary.why(command).startswith(reason) and bool(glossary.why(command)) == bool(reason)
 
 
 @pytest.mark.parametrize(
     ("command", "look"),
     [
         ("ip netns add box", "ip netns; lsns -t net"),
-        ("ip -n box addr add 10.1.0.2/24 dev eth0", "ip -n box addr"),
-        ("ip link add cni0 type bridge", "ip -d link show cni0"),
+        ("ip -n box addr add 10.1.0.2/24 dev eth0 brd +", "ip -n box addr show dev eth0"),
+        ("ip -n box -6 route add default via fd00::1 dev eth0", "ip -n box route; ip -n box -6 route"),
+        ("ip rule add from 10.1.0.2 table 100", "ip rule; ip -6 rule"),
+        ("ip link add cni0 type bridge", "ip -d link show dev cni0"),
+        ("ip link add eth0 link eth1 type vlan id 7", "ip -d link show dev eth0"),
+        ("ip link add eth0 link eth1 netns box type macvlan", "ip -n box -d link show dev eth0"),
+        ("ip link set veth1 type bridge_slave hairpin on", "bridge -d link show dev veth1"),
+        ("ip tuntap add dev tap0 mode tap", "ip -d link show dev tap0"),
+        ("bridge vlan add dev veth1 vid 7 pvid untagged", "bridge vlan show dev veth1"),
         ("ip netns exec box sysctl -w net/ipv4/ip_forward=1", "ip netns exec box sysctl net/ipv4/ip_forward"),
+        ("sysctl -w 'net/ipv4/conf/a$b/forwarding=1'", "sysctl 'net/ipv4/conf/a$b/forwarding'"),
+        ("nsenter --net=/proc/7/ns/net ip link set eth0 up", "nsenter --net=/proc/7/ns/net ip -d link show dev eth0"),
+        ("nsenter --net=/proc/7/ns/net sysctl -w a=1", "nsenter --net=/proc/7/ns/net sysctl a"),
+        ("tc -n box qdisc add dev eth0 ingress", "tc -n box qdisc show dev eth0; tc -n box filter show dev eth0"),
         ("nft 'add element inet cni_portmap any4 { tcp . 80 }'", "nft list table inet cni_portmap"),
+        ("nft 'create table inet cni_portmap\ntable inet cni_portmap {\n}'", "nft list table inet cni_portmap"),
+        ("iptables -w -t nat -A POSTROUTING -j CNI", "iptables -S; iptables -t nat -S"),
+        ("conntrack -D -p udp --orig-port-dst 53", "conntrack -L"),
+        ("mkdir -p /sys/fs/cgroup/pids/minirt/x", "ls /sys/fs/cgroup/pids/minirt/x"),
+        ("echo 0 > /sys/fs/cgroup/pids/minirt/x/tasks", "cat /sys/fs/cgroup/pids/minirt/x/tasks"),
+        ("nsenter --target 7 --mount --net", "lsns --task 9"),
+        ("mount -t proc --mkdir proc /x", "findmnt --task 9"),
+        ("frobnicate", ""),
     ],
 )
 def test_where_to_look_is_where_the_command_works(command: str, look: str) -> None:
-    assert looks(command) == look
+    assert glossary.look(command, 9) == look
 
 
 def test_an_answer_in_a_line() -> None:
-    answer = b'{"interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.1.0.2/24"}], "dns": {}}'
-    assert said("ADD", answer) == "interface eth0; address 10.1.0.2/24"
-    assert said("ADD", b"no JSON") == said("DEL", b"") == "done"
-    assert said("ADD", b"{}") == "an empty result"
+    answer = document(
+        b'{"interfaces": [{"name": "eth0", "sandbox": "/x"}, {"name": "br0"}], "routes": [{"dst": "0.0.0.0/0"}],'
+        b' "ips": [{"address": "10.1.0.2/24", "gateway": "10.1.0.1"}], "dns": {"nameservers": ["10.1.0.1"]}}'
+    )
+    words = "interface eth0; address 10.1.0.2/24, gateway 10.1.0.1; route to 0.0.0.0/0; name servers 10.1.0.1"
+    assert said("ADD", 0, answer, "") == words
+    assert said("ADD", 0, answer, "", brief=True) == "10.1.0.2/24"
+    assert said("ADD", 0, document(b'{"ip4": {"ip": "10.1.0.2/24"}}'), "") == "address 10.1.0.2/24"
+    assert said("DEL", 0, None, "") == "done"
+    assert said("ADD", 0, {}, "") == said("ADD", 0, document(b"no JSON"), "") == "an empty result"
+    assert said("ADD", 0, {"ips": "none"}, "") == "a result of an unknown form"
+    assert said("DEL", 1, {"code": 7, "msg": "no such thing"}, "it failed") == "error 7: no such thing"
+    assert said("DEL", None, None, "") == "it was not run to its end" and said("DEL", 3, None, "") == "exit code 3"
 
 
 def test_what_an_item_leaves_open_is_left_out_of_its_json() -> None:

@@ -39,12 +39,12 @@ WALL = Wall("net", Owner("web", "eth0"), "nftables", (A,), "same-bridge", "cni0"
 
 
 def test_a_guarded_bridge_is_two_elements_and_an_isolated_one_three() -> None:
-    words = guard.Guard(Made(), WALL).describe().split("; ")
+    words = guard.Guard(Made(), WALL).describe().split("\n")
     assert words == [
         "nft 'add element inet cni_firewall guarded { \"cni0\" }'",
         'nft \'add element inet cni_firewall inside { "cni0" . "cni0" }\'',
     ]
-    isolated = guard.Guard(Made(), replace(WALL, policy="isolated")).describe().split("; ")
+    isolated = guard.Guard(Made(), replace(WALL, policy="isolated")).describe().split("\n")
     assert isolated == [*words, 'nft \'add element inet cni_firewall closed { "cni0" . "cni0" }\'']
 
 
@@ -58,7 +58,7 @@ def test_a_port_of_an_isolated_bridge_is_isolated_and_no_other() -> None:
 @pytest.mark.usefixtures("no_rules")
 def test_what_iptables_is_told_is_what_a_person_types() -> None:
     wall = replace(WALL, backend="iptables", addresses=(A, A6), admin="SITE")
-    lines = xtables.Accept(wall).describe().split("; ")
+    lines = xtables.Accept(wall).describe().split("\n")
     assert [line for line in lines if line.startswith("iptables")] == [
         "iptables -w 2 -N CNI-FORWARD",
         "iptables -w 2 -I FORWARD 1 -m comment --comment 'CNI firewall plugin rules' -j CNI-FORWARD",
@@ -75,7 +75,7 @@ def test_what_iptables_is_told_is_what_a_person_types() -> None:
 
 @pytest.mark.usefixtures("no_rules")
 def test_a_bridge_is_guarded_before_anything_is_accepted() -> None:
-    lines = xtables.GuardBridge(replace(WALL, backend="iptables")).describe().split("; ")
+    lines = xtables.GuardBridge(replace(WALL, backend="iptables")).describe().split("\n")
     comment = "-m comment --comment 'CNI firewall plugin rules (ingressPolicy: same-bridge)'"
     assert lines == [
         "iptables -w 2 -N CNI-ISOLATION-STAGE-2",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from support import sequence
+from support.drawings import SVG, Svg
 
 from minirt.cni.call import Answered, Calling
 from minirt.cni.inside import Stepping
@@ -25,7 +25,6 @@ IPAM = {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}
 LONG = f"sysctl -w net/ipv4/{'conf/' * 18}eth0"
 ID = "0123456789ab" * 5 + "cdef"
 PID = os.getpid()
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def calling(plugin: str, command: str = "ADD", by: str = "", **stdin: Any) -> Calling:
@@ -242,17 +241,10 @@ def test_the_full_tree_has_all_that_went_over_the_wire(trace: Trace) -> None:
     assert "2 host-local" in one and "portmap" not in one
 
 
-def test_colours_are_for_terminals_whose_owner_has_not_said_no(trace: Trace) -> None:
+def test_colours_change_nothing_else(trace: Trace) -> None:
     coloured, plain = tree.Tree(colours=True).draw(trace), tree.Tree().draw(trace)
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
-
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    assert tree.wants_colours(Terminal(), {})  # type: ignore[arg-type]
-    assert not tree.wants_colours(Terminal(), {"NO_COLOR": "1"})  # type: ignore[arg-type]
 
 
 def test_the_lines_of_json_are_a_call_each_and_whole(trace: Trace) -> None:
@@ -284,15 +276,9 @@ def test_the_mermaid_text_is_a_sequence_diagram_by_its_grammar(trace: Trace) -> 
 
 def test_the_svg_is_whole_and_nothing_of_it_overlaps_or_leaves_the_page(path: Path) -> None:
     record(path, "minirt rm")
-    root = ElementTree.fromstring(svg.draw(reading.read(str(path))))
-    width, height = float(root.attrib["width"]), float(root.attrib["height"])
-    texts = list(root.iter(f"{SVG}text"))
-    boxes = [area(item) for item in texts]
-    assert [box for box in boxes if min(box) < 0 or box[2] > width or box[3] > height] == []
-    for (one, a), (other, b) in combinations(zip(texts, boxes, strict=True), 2):
-        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-        assert apart, f"{one.text!r} over {other.text!r}"
-    words = [item.text or "" for item in texts]
+    drawn = Svg(svg.draw(reading.read(str(path))))
+    assert drawn.faults() == []
+    root, words = drawn.root, drawn.words
     assert "network lab" in words and words.count("bridge") == 1
     assert "1: minirt to bridge: ADD eth0, 10.1.0.2/24. 2: bridge to host-local: ADD eth0" in root.findtext(
         f"{SVG}desc", ""
@@ -304,23 +290,12 @@ def test_the_svg_is_whole_and_nothing_of_it_overlaps_or_leaves_the_page(path: Pa
 
 
 def test_what_stands_on_an_arrow_of_the_svg_stands_between_its_ends(trace: Trace) -> None:
-    root = ElementTree.fromstring(svg.draw(trace))
-    lives = [item.attrib["d"] for item in root.iter(f"{SVG}path") if item.get("class") == "life"]
-    minirt, bridge, local, portmap = (float(life.removeprefix("M").split()[0]) for life in lives)
-    areas = [(item.text or "", area(item)) for item in root.iter(f"{SVG}text")]
-    given = [box for text, box in areas if text.startswith("stdin: ")]
-    assert given[0][0] > minirt and given[0][2] < bridge and given[1][2] < portmap
-    (inner,) = (box for text, box in areas if text.startswith("the same environment"))
-    assert bridge < inner[0] and inner[2] < local
-
-
-def area(text: ElementTree.Element) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom; with DejaVu Sans Mono, whose characters are 0.602 of their size wide."""
-    kinds = (text.get("class") or "").split()
-    size = svg.HEADING if "heading" in kinds else svg.NAME if "name" in kinds else svg.SMALL if "small" in kinds else 15
-    x, y, wide = float(text.attrib["x"]), float(text.attrib["y"]), len(text.text or "") * size * 0.602
-    left = x - wide / 2 if "name" in kinds else x
-    return left, y - size * 0.76, left + wide, y + size * 0.24
+    drawn = Svg(svg.draw(trace))
+    minirt, bridge, local, portmap = (float(life.removeprefix("M").split()[0]) for life in drawn.lifelines)
+    given = [item for item in drawn.texts if item.name.startswith("stdin: ")]
+    assert given[0].left > minirt and given[0].right < bridge and given[1].right < portmap
+    (inner,) = (item for item in drawn.texts if item.name.startswith("the same environment"))
+    assert bridge < inner.left and inner.right < local
 
 
 # --- what differs ---
