@@ -98,7 +98,7 @@ class Text:
         if source not in self._said:
             self._said.add(source)
             yield from wrapped(f"list: {source}", margin)
-        yield from wrapped(f"program: {details['program']} ({details['found']})", margin)
+        yield from wrapped(f"program: {details.get('program')} ({details.get('found')})", margin)
 
     def _name(self, container_id: str, margin: str) -> Iterator[str]:
         """A container's long id is said once, as a variable of the shell's."""

@@ -55,8 +55,8 @@ def test_lines_fit_in_100_columns_and_have_no_colours_in_a_pipe(minirt: Command)
         stderr = run(minirt, f"--explain={form}", "host", "true").stderr
         assert "\x1b" not in stderr
         # What cannot be broken without being another word stays whole: a path, or what stands in quotes.
-        long = [line for line in stderr.splitlines() if len(line) > 100]
-        assert [line for line in long if len(re.findall(r"(?:[^' ]|'[^']*')+", line.removesuffix("\\"))) > 2] == []
+        long = [line.removesuffix("\\") for line in stderr.splitlines() if len(line) > 100]
+        assert [line for line in long if len(re.findall(r"(?:[^' ]|'[^']*')+", line)) > 2] == []
 
 
 def test_a_terminal_gets_colours_unless_it_wants_none(minirt: Command) -> None:
@@ -124,3 +124,7 @@ def test_cni_tells_before_and_behind_its_verb(minirt: Command, line: str) -> Non
     assert "$ ip link add cni-lab address" in done.stderr and "$ ip -n box addr add 10.50.0.2/24" in done.stderr
     gone = minirt("cni", "--explain", "del", "lab", box)
     assert "$ ip link del veth" in gone.stderr and gone.stdout == ""
+
+
+def test_a_form_that_there_is_not_is_named(minirt: Command) -> None:
+    assert "invalid --explain=long" in minirt.fails(125, "run", "--explain=long", "host", "true")

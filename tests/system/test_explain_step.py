@@ -177,7 +177,6 @@ def test_the_verbs_of_cni_stop_too(minirt: Command, tmp_path: Path) -> None:
 
 
 def test_it_needs_a_terminal_and_a_foreground(minirt: Command) -> None:
-    assert "invalid --explain=long" in minirt.fails(125, "run", "--explain=long", "--step", "host", "true")
     assert "another process" in minirt.fails(125, "run", "-d", "--step", "host", "true")
     assert "terminal" in minirt.fails(125, "run", "--step", "host", "true", start_new_session=True)
     minirt.ok("run", "--name", "web", "-q", "host", "true")

@@ -59,8 +59,8 @@ TELLING = ("minirt.explain", "minirt.trace", "minirt.web", "minirt.cni.inside", 
 EXPLAIN = {
     "cni_plugins.sdk.narration",
     "minirt.cli.explaining",
-    "minirt.cni.inside",
-    *(f"minirt.explain{name}" for name in ("", ".account", ".beside", ".reasons", ".text")),
+    *("minirt.cni.inside", "minirt.cni.words", "minirt.terminal", "minirt.visible"),
+    *(f"minirt.explain{name}" for name in ("", ".account", ".beside", ".glossary", ".text")),
 }
 
 
