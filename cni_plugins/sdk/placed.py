@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.sdk.netns import OURS, Namespace, quoted, sandbox_left
+from cni_plugins.sdk.netns import OURS, Namespace, sandbox_left
 from cni_plugins.sdk.records import AttachmentRecords, Owner
-from cni_plugins.spec.jsontext import dumps
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step
 
@@ -29,12 +28,7 @@ class Note(Step):
     before: dict[str, Any] | None = None
 
     def describe(self) -> str:
-        return self._command(self.document)
-
-    def _command(self, document: dict[str, Any]) -> str:
-        path = self.records.path(self.owner)
-        text = quoted(dumps(document, indent=0))
-        return f"mkdir -p {quoted(os.path.dirname(path))} && printf '%s\\n' {text} > {quoted(path)}"
+        return ""  # of the kernel's state nothing
 
     def apply(self) -> None:
         self.records.save(self.owner, self.document)
@@ -44,10 +38,6 @@ class Note(Step):
             self.records.save(self.owner, self.before)
         else:
             self.records.delete(self.owner)
-
-    def describe_undo(self) -> str:
-        before = self.before
-        return f"rm -f {quoted(self.records.path(self.owner))}" if before is None else self._command(before)
 
 
 def note(records: AttachmentRecords, owner: Owner, inside: Namespace, **more: Any) -> Note:

@@ -15,7 +15,6 @@ A plugin of this kind is a function from its keys to a `Wish`; the verbs are the
 
 from __future__ import annotations
 
-import os
 from errno import ENETDOWN
 
 from cni_plugins.sdk import garbage, ipam, kinds, layer3, naming, parents
@@ -23,10 +22,9 @@ from cni_plugins.sdk.kinds import AddLink, Spot
 from cni_plugins.sdk.links import DeleteLink, SetLink
 from cni_plugins.sdk.main import Plugin, do, new_plan
 from cni_plugins.sdk.netlink import NetlinkError
-from cni_plugins.sdk.netns import Namespace, quoted, sandbox, sandbox_left
+from cni_plugins.sdk.netns import Namespace, sandbox, sandbox_left
 from cni_plugins.sdk.records import AttachmentRecords, Owner
 from cni_plugins.spec.errors import INTERNAL, LIMITED_CONNECTIVITY, NOT_AVAILABLE, CniError
-from cni_plugins.spec.jsontext import dumps
 from cni_plugins.spec.record import record, replace
 from cni_plugins.spec.result import Interface, Result
 from cni_plugins.spec.steps import Plan, Step
@@ -127,18 +125,13 @@ class Remember(Step):
     document: dict[str, str]
 
     def describe(self) -> str:
-        text = quoted(dumps(self.document, indent=0))
-        path = self.records.path(self.owner)
-        return f"mkdir -p {quoted(os.path.dirname(path))} && echo {text} > {quoted(path)}"
+        return ""  # of the kernel's state nothing
 
     def apply(self) -> None:
         self.records.save(self.owner, self.document)
 
     def undo(self) -> None:
         self.records.delete(self.owner)
-
-    def describe_undo(self) -> str:
-        return f"rm -f {quoted(self.records.path(self.owner))}"
 
 
 def _noted(records: AttachmentRecords, owner: Owner, key: str) -> str:

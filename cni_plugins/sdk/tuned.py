@@ -12,7 +12,7 @@ import os
 
 from cni_plugins.sdk.links import SetLink
 from cni_plugins.sdk.main import do
-from cni_plugins.sdk.netns import Namespace, quoted, sandbox_left
+from cni_plugins.sdk.netns import Namespace, sandbox_left
 from cni_plugins.sdk.records import Owner, read_file, write_file
 from cni_plugins.sdk.sysctl import SetSysctl
 from cni_plugins.spec.config import View, decode
@@ -153,12 +153,7 @@ class Keep(Step):
     before: Backup | None = None
 
     def describe(self) -> str:
-        return self._command(self.backup)
-
-    def _command(self, backup: Backup) -> str:
-        text = dumps(backup.to_json(), indent=0)
-        folder, path = quoted(os.path.dirname(self.path)), quoted(self.path)
-        return f"mkdir -p {folder} && printf '%s\\n' {quoted(text)} > {path}"
+        return ""  # of the kernel's state nothing
 
     def apply(self) -> None:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
@@ -169,9 +164,6 @@ class Keep(Step):
             write_file(self.path, f"{dumps(self.before.to_json())}\n".encode())
         else:
             forget(self.path)
-
-    def describe_undo(self) -> str:
-        return f"rm -f {quoted(self.path)}" if self.before is None else self._command(self.before)
 
 
 def forget(path: str) -> None:
