@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from minirt.visible import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +22,6 @@ def coloured(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
 
 def tell(text: str) -> None:
     """Write `text` on standard error. One that is full, or that nobody reads, loses it, and no run fails for that."""
-    from minirt.visible import visible  # an account asks only how wide it may be
-
     try:
         sys.stderr.write(visible(text))
         sys.stderr.flush()

@@ -24,6 +24,8 @@ _IN_LINE = (*_OBEYED, ("\t", "\n"))
 
 def visible(text: str) -> str:
     """A text, which may have several lines."""
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
     return _escaped(text, _OBEYED)
 
 

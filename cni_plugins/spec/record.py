@@ -31,16 +31,17 @@ class _Methods:
         if len(values) == len(names) and not named:  # the usual way, at a third of the price
             self.__dict__.update(zip(names, values, strict=True))
             return
-        given = dict(zip(names, values, strict=False))
-        if len(values) > len(names) or given.keys() & named.keys():
+        given = names[: len(values)]
+        if len(values) > len(names) or not named.keys().isdisjoint(given):
             raise TypeError(f"{cls.__name__} got more values than fields, or a field twice")
-        given.update(named)
-        if missing := [name for name in cls.__needed__ if name not in given]:
+        if missing := [name for name in cls.__needed__ if name not in named and name not in given]:
             raise TypeError(f"{cls.__name__} needs {', '.join(missing)}")
-        self.__dict__.update(cls.__blank__)
-        self.__dict__.update(given)
-        if len(self.__dict__) > len(names):
-            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(given.keys() - set(names)))}")
+        mine = self.__dict__
+        mine.update(cls.__blank__)
+        mine.update(zip(names, values, strict=False))
+        mine.update(named)
+        if len(mine) > len(names):
+            raise TypeError(f"{cls.__name__} has no field {', '.join(sorted(named.keys() - set(names)))}")
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.__dict__ == self.__dict__

@@ -23,6 +23,7 @@ import sys
 from cni_plugins.spec.jsontext import dumps
 from minirt.explain.account import ANSWER, CALL, FACT, PROBLEM, UNDO, Item
 from minirt.terminal import WIDTH, coloured
+from minirt.visible import visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Text:
         self._speaker = item.who
         inner = margin + ("" if item.level else "  ")
         if item.kind == FACT:
-            yield from wrapped(item.text, inner)
+            yield from wrapped(visible(item.text), inner)
             yield from self._why(item, inner)
             yield from self._name(item.details.get("id", ""), inner)
         else:
@@ -76,7 +77,7 @@ class Text:
     def _crossing(self, item: Item, margin: str) -> Iterator[str]:
         """A call, or its answer."""
         took = f" ({item.seconds * 1000:.0f}{_TOGETHER}ms)" if item.seconds else ""
-        head, tail = f"{item.who} → {item.to}", f"   {item.text}{took}"
+        head, tail = f"{item.who} → {item.to}", f"   {visible(item.text)}{took}"
         style = "problem" if item.kind == PROBLEM else "result" if item.kind == ANSWER else ""
         first, *rest = (line.replace(_TOGETHER, " ") for line in wrapped(head + tail, margin))
         if len(head) + len(margin) <= len(first):
@@ -90,7 +91,7 @@ class Text:
             if not item.level or self._form == FULL:
                 yield from self._where(item.details, inner)
         if self._form == FULL:
-            yield from _details(item.details, inner)
+            yield from map(visible, _details(item.details, inner))
 
     def _where(self, details: Mapping[str, Any], margin: str) -> Iterator[str]:
         """Where the network's list was read, once, and the program found."""
@@ -115,7 +116,7 @@ class Text:
             yield self._in("why", line)
 
     def _command(self, item: Item, margin: str) -> Iterator[str]:
-        first, *more = with_variable(item.text, self._id).split("\n")
+        first, *more = with_variable(visible(item.text), self._id).split("\n")
         sign = "undo: " if item.kind == UNDO else "$ "
         if more and self._form == SHORT:
             count = f"{len(more)} more line{'' if len(more) == 1 else 's'}: --explain=full"

@@ -58,9 +58,8 @@ def test_what_run_imports_until_its_first_plugin_is_in_the_budget(
 TELLING = ("minirt.explain", "minirt.trace", "minirt.web", "minirt.cni.inside", "cni_plugins.sdk.narration")
 EXPLAIN = {
     "cni_plugins.sdk.narration",
-    "minirt.cli.explaining",
     *("minirt.cni.inside", "minirt.cni.words", "minirt.terminal", "minirt.visible"),
-    *(f"minirt.explain{name}" for name in ("", ".account", ".beside", ".glossary", ".text")),
+    *(f"minirt.explain{name}" for name in ("", ".account", ".asked", ".beside", ".glossary", ".text")),
 }
 
 

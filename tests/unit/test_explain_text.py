@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cni_plugins.spec.steps import commands
 from minirt.cni.words import document, said
 from minirt.explain import glossary
-from minirt.explain.account import COMMAND, FACT, Account, Item
+from minirt.explain.account import ANSWER, COMMAND, FACT, PROBLEM, Account, Item
 from minirt.explain.text import Text, broken, with_variable, wrapped
 from minirt.terminal import WIDTH
 
@@ -102,6 +102,16 @@ def test_a_text_of_many_lines_is_whole_only_in_full() -> None:
     item = Item(COMMAND, "bridge", "nft 'one\ntwo\nthree'", 1)
     assert "$ nft 'one …'   2 more lines: --explain=full" in told(item)
     assert "$ nft 'one\n        two\n        three'\n" in told(item, form="full")
+
+
+@pytest.mark.parametrize("form", ["short", "full"])
+def test_what_a_terminal_would_obey_is_shown(form: str) -> None:
+    """A plugin may say anything."""
+    bad = "\x1b]0;title\x07 and \x9b31m"
+    items = [Item(kind, "bridge", bad, 1, "runtime", details={"log": bad}) for kind in (FACT, COMMAND, ANSWER, PROBLEM)]
+    text = told(*items, form=form)
+    assert "\x1b" not in text and "\x07" not in text and "\x9b" not in text
+    assert text.count("\\x1b]0;title\\x07 and \\x9b31m") >= 4
 
 
 def test_a_stream_that_is_gone_loses_the_account_and_nothing_else() -> None:
