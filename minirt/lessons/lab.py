@@ -42,8 +42,16 @@ while read -r _ folder _; do
 done </proc/self/mounts
 mount -t tmpfs -o mode=755 lab /run
 for folder in {" ".join(_EMPTY)}; do
+    if ! test -d "$folder"; then  # something to mount upon, in a layer of the lab's own over the folder above
+        above=${{folder%/*}} layer=/run${{folder%/*}}
+        mkdir -p "$layer/upper" "$layer/work"
+        mount -t overlay -o "lowerdir=$above,upperdir=$layer/upper,workdir=$layer/work" lab "$above"
+        mkdir "$folder"
+        mount -o remount,bind,ro "$above"
+    fi
     mount -t tmpfs -o mode=755 lab "$folder"
 done
+mount -t tmpfs -o mode=755 lab /run
 mkdir -p {FOLDER} /run/groups /etc/cni/net.d
 mount --rbind {cgroup.MOUNT} /run/groups
 mount -t sysfs sysfs /sys
@@ -74,16 +82,13 @@ done
 # The kernel lets go of a group a little after its last process has ended.
 _KEEP = """
 read -r _
-groups=$1
-shift
-for group in $groups; do
+for group in $1; do
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         test -d "$group" || break
         find "$group" -depth -type d -exec rmdir {} + && break
         sleep 0.1
     done
 done
-test $# = 0 || rmdir "$@"
 """
 
 
@@ -91,12 +96,9 @@ class Lab:
     """Entered by `with`. Raises MinirtError when the machine cannot be had, or was lost (someone typed `exit`)."""
 
     def __enter__(self) -> Lab:
-        self._made = [folder for folder in _EMPTY if not os.path.isdir(folder)]
-        for folder in self._made:  # something to mount upon
-            os.makedirs(folder)
         groups = " ".join(f"{root}/minirt-lab-{os.getpid()}" for root in _hierarchies())
         self._keeper = subprocess.Popen(  # noqa: S603
-            ["sh", "-c", _KEEP, "keeper", groups, *self._made],  # noqa: S607
+            ["sh", "-c", _KEEP, "keeper", groups],  # noqa: S607
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -154,7 +156,7 @@ class Lab:
         """Have bash run a command line, on the terminal; its exit code. What it sets stays set."""
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for what the learner started
         try:
-            os.write(self._orders, line.encode() + b"\0")
+            os.write(self._orders, os.fsencode(line) + b"\0")
             return self._code()
         except BrokenPipeError:
             raise MinirtError("the lab is gone", "its shell has ended; begin the lesson again") from None

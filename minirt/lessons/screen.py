@@ -9,7 +9,8 @@ import subprocess
 import sys
 import textwrap
 
-WIDTH = 100
+from minirt.terminal import WIDTH, coloured
+
 PROMPT, MORE, PAUSE = "lab# ", "> ", "(Enter goes on) "
 _STYLES = {"title": "1;36", "command": "1", "code": "36", "good": "32", "bad": "31", "aside": "2"}
 _UNFINISHED = re.compile(rb"unexpected (end of file|EOF)|here-document")
@@ -19,7 +20,7 @@ class Screen:
     """Reads standard input, writes standard output. `ask` raises EOFError when the learner has left."""
 
     def __init__(self) -> None:
-        self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._colours = coloured(sys.stdout)
         self._hands = sys.stdin.isatty() and sys.stdout.isatty()
         if self._hands:
             import readline  # noqa: F401  (input() edits lines and remembers them, once it is imported)
@@ -67,7 +68,9 @@ class Screen:
                 text = self._read(prompt)
                 while text.strip() and _unfinished(text):
                     text += f"\n{self._read(MORE)}"
-                return text
+                if "\0" not in text:
+                    return text
+                self._print("a command cannot hold the character NUL")
             except KeyboardInterrupt:
                 self._print("^C")
 
@@ -102,7 +105,8 @@ class Screen:
         return line
 
     def _print(self, text: str = "", end: str = "\n") -> None:
-        print(text, end=end, flush=True)  # before the lab's programs write to the same terminal
+        # What was typed may be no text. Flushed before the lab's programs write to the same terminal.
+        print(text.encode(errors="replace").decode(), end=end, flush=True)
 
     def _in(self, style: str, text: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colours else text
@@ -115,6 +119,6 @@ class Screen:
 
 def _unfinished(text: str) -> bool:
     """Whether bash would wait for more: an open quote, a loop without its end, a here-document."""
-    words = ["bash", "-nc", text]  # -n: it is read, not run
-    done = subprocess.run(words, stderr=subprocess.PIPE, env=os.environ | {"LC_ALL": "C"}, check=False)  # noqa: S603
+    words, env = ["bash", "-n"], os.environ | {"LC_ALL": "C"}  # -n: it is read, not run
+    done = subprocess.run(words, input=os.fsencode(text), stderr=subprocess.PIPE, env=env, check=False)  # noqa: S603
     return _UNFINISHED.search(done.stderr) is not None

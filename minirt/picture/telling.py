@@ -11,9 +11,9 @@ from minirt.picture import survey
 from minirt.picture.model import Container, Picture
 from minirt.picture.path import DELIVERED, LEAVES, Walk, Walker
 from minirt.picture.ruleset import Ruleset
+from minirt.terminal import WIDTH
 from minirt.visible import line as shown
 
-WIDTH = 100
 _HOST = "host"
 _PROTOCOLS = ("tcp", "udp", "sctp")
 

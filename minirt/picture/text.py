@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 
 from minirt.picture.kernel import Link
 from minirt.picture.model import MISSING, PARENT, VETH, Container, Interface, Picture, titled
+from minirt.terminal import WIDTH
 from minirt.visible import line as shown
-
-WIDTH = 100
 
 
 @dataclass

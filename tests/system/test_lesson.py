@@ -345,3 +345,24 @@ def test_in_colours_a_command_that_is_typed_for_the_learner_stands_at_their_prom
     learner.type("\n")
     learner.expect("\x1b[1A\r\x1b[Klab# \x1b[1mip netns add red\x1b[0m")
     _leave(learner)
+
+
+def test_two_lessons_at_once_are_in_nobodys_way(minirt: Command) -> None:
+    """Also where the machine lacks the folders that a lab hides: none of them is made, so none is to be removed."""
+    minirt.machine.run("mount", "-t", "tmpfs", "none", "/opt")
+    first, second = (Terminal("lesson", "1") for _ in range(2))
+    for learner in (first, second):
+        learner.expect(PAUSE)
+    _leave(first)
+    second.type("touch /opt/cni/mine && ls /opt/cni\n")
+    second.expect("\r\nmine")
+    assert minirt.machine.text("ls", "/opt") == ""
+    _leave(second)
+    minirt.machine.run("umount", "/opt")
+
+
+@pytest.mark.parametrize("line", [b"echo \xff\xfe\n", b"echo a\0b\n", b"true " + b"x" * 300_000 + b"\n"])
+def test_a_line_that_is_no_text_does_not_end_the_lesson(minirt: Command, line: bytes) -> None:
+    text = (line + ENTER.encode()).decode(errors="surrogateescape")
+    told = minirt.machine.run(PROGRAM, "lesson", "1", input=text, errors="surrogateescape")
+    assert "That was lesson 1." in told.stdout
