@@ -80,7 +80,8 @@ class Containers(Shelf):
         with self._alone(record):
             record = self.store.load(record.id)
             if record.status != EXITED:
-                reason = "its supervisor died" if record.boot_id == boot_id() else "the host was restarted"
+                restarted = record.boot_id not in ("", boot_id())  # empty: it had not come far
+                reason = "the host was restarted" if restarted else "its supervisor died"
                 self._notice(f"container {record.name}: {reason}; taking it down")
                 self._finish(self._sandbox(record), LOST, reason)
                 record = self.store.load(record.id)

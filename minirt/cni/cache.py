@@ -141,7 +141,10 @@ class Cache:
                     yield "-".join(parts[:cut]), "-".join(parts[cut:])
 
     def _names(self) -> list[str]:
-        return sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []
+        if not os.path.isdir(self.folder):
+            return []
+        with os.scandir(self.folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
 
     def _read(self, path: str) -> Entry | dict[str, Any] | None:
         """An entry, the bare result of the old form, or None."""

@@ -60,9 +60,13 @@ def _ping(address: str) -> str:
 def _address(picture: Picture, start: Container | None, text: str) -> str:
     """The address meant: as written, or one of a container's, of a network that both are on where there is one."""
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         pass
+    else:
+        if "%" in text:
+            raise UsageError(f"{text!r} says by which link it is reached, so there is no way to look for")
+        return str(address)
     try:
         target = survey.one(picture.containers, text)
     except NotFound:
