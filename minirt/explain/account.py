@@ -68,6 +68,7 @@ class Account:
         self._pause = pause
         self._plugins: list[str] = []
         self._before: dict[str, Snapshot] = {}
+        self._busy: set[str] = set()  # plugins that have changed something, or asked another, in their call
         self._last = ""  # the kind of the last step
         self._failed = False  # whether an ADD of the runtime's has
         self._down = False  # whether a container is taken down, which nobody can refuse
@@ -171,6 +172,7 @@ class Account:
             case Stepping(text=text) if words.is_call(text):
                 pass  # the call that follows says so itself
             case Stepping(plugin=plugin, text=text, undo=undo):
+                self._busy.add(plugin)
                 self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin))
 
     def _level(self, plugin: str) -> int:
@@ -188,6 +190,8 @@ class Account:
             why = glossary.AFTER_FAILURE
         self._write(Item(CALL, call.by or RUNTIME, text, len(self._plugins), call.plugin, why, details=details))
         self._plugins.append(call.plugin)
+        self._busy.discard(call.plugin)
+        self._busy.add(call.by)
         if not call.by and not executor.is_ours(call.path) and call.command in ("ADD", "DEL", "GC"):
             from minirt.explain.foreign import Snapshot  # for plugins that tell nothing themselves
 
@@ -201,6 +205,8 @@ class Account:
             self.fact("not one of minirt's: what it changed is seen from outside", call.plugin, level)
             for line in before.changes(before.take(self.netns)):
                 self.fact(line, call.plugin, level)
+        elif not (call.by or answer.exit or call.plugin in self._busy) and call.command in ("ADD", "DEL", "GC"):
+            self.fact("nothing has to be changed", call.plugin, level)
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)
         kind = PROBLEM if answer.problem or answer.exit != 0 else ANSWER

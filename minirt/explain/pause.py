@@ -19,7 +19,7 @@ from minirt.terminal import tell
 _MARGIN = "      "
 _GIVEN_UP = f"\n{_MARGIN}given up\n"
 _WATCH, _FURTHER = f"{_MARGIN}watch in another terminal: ", f"{_MARGIN}    "
-_KEYS = f"{_MARGIN}[Enter] do it   [s] shell in the container's network   [c] go on without stops   [q] give up: "
+_KEYS = f"{_MARGIN}[Enter] do it  [s] a shell inside  [n] on to the next one  [c] to the end  [q] give up: "
 
 
 class Pause:
@@ -30,6 +30,7 @@ class Pause:
         self._terminal = terminal
         self._shell = shell or os.environ.get("SHELL", "/bin/sh")
         self._going = False
+        self._skipped = ""  # who is not stopped any more
 
     @classmethod
     def at_terminal(cls, write: Callable[[Item], None]) -> Pause:
@@ -45,7 +46,7 @@ class Pause:
         """Show the commands of a step, and wait for leave to take it. Raises KeyboardInterrupt."""
         for item in items:
             self._write(item)
-        if self._going:
+        if self._going or items[0].who == self._skipped:
             return
         for look in dict.fromkeys(glossary.look(item.text, pid) for item in items):
             if look:
@@ -56,7 +57,8 @@ class Pause:
         if answer == "q":
             tell(_GIVEN_UP)
             raise KeyboardInterrupt
-        self._going = answer != ""
+        self._going = answer == "c"
+        self._skipped = items[0].who if answer == "n" else ""
 
     def _answer(self) -> str:
         """One of the keys, empty for Enter. A terminal that is gone gives up."""
@@ -71,7 +73,7 @@ class Pause:
                 raise
             if not answer:
                 return "q"
-            if (key := answer.strip()) in ("", "s", "c", "q"):
+            if (key := answer.strip()) in ("", "s", "n", "c", "q"):
                 return key
 
     def _inside(self, netns: str) -> None:

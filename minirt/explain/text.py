@@ -105,7 +105,7 @@ class Text:
         """A container's long id is said once, as a variable of the shell's."""
         if len(container_id) > _LONG and container_id != self._id:
             self._id = container_id
-            yield self._in("command", f"{margin}$ ID={container_id}")
+            yield self._in("command", f"{margin}$ export ID={container_id}")
 
     def _why(self, item: Item, margin: str) -> Iterator[str]:
         """Once for each reason in a short account: what has been said is known."""

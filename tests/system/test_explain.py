@@ -38,6 +38,7 @@ def test_the_account_tells_who_did_what_in_its_order(minirt: Command) -> None:
         "$ ip -n $ID addr add 10.143.0.2/20 dev eth0 brd +",
         "bridge → runtime   interface eth0",
         "runtime → portmap   ADD eth0 on network minirt",
+        "nft 'create element inet cni_portmap any4",
         "process 1",
         "$ unshare --mount --uts --ipc --cgroup",
         "pivot_root",
@@ -128,3 +129,16 @@ def test_cni_tells_before_and_behind_its_verb(minirt: Command, line: str) -> Non
 
 def test_a_form_that_there_is_not_is_named(minirt: Command) -> None:
     assert "invalid --explain=long" in minirt.fails(125, "run", "--explain=long", "host", "true")
+
+
+def test_a_plugin_that_has_nothing_to_do_says_so(minirt: Command) -> None:
+    told = items(run(minirt, "--explain=json", "host", "true").stderr)
+    idle = [(item["who"], item["text"]) for item in told if item["text"] == "nothing has to be changed"]
+    assert idle == [("portmap", "nothing has to be changed")] * 2
+
+
+def test_an_account_can_be_typed_into_shells_of_its_own(minirt: Command) -> None:
+    """`unshare --fork` starts another shell: the id is known there, too."""
+    stderr = run(minirt, "--explain", "host", "true").stderr
+    (line,) = [line.strip() for line in stderr.splitlines() if "ID=" in line]
+    assert re.fullmatch(r"\$ export ID=[0-9a-f]{64}", line)

@@ -123,6 +123,18 @@ def test_a_key_that_means_nothing_does_nothing(minirt: Command) -> None:
     assert steps.end()[0] == 0
 
 
+def test_the_steps_of_one_can_be_passed_over(minirt: Command) -> None:
+    steps = Steps("run", "--rm", "-q", "--step", "host", "true")
+    steps.until("$ ip link add minirt0")
+    steps.terminal.type("n\n")
+    steps.until("$ echo 0 > /sys/fs/cgroup")
+    assert "minirt0" in minirt.machine.links()
+    steps.terminal.type("n\n")
+    steps.until("$ ip link del veth")
+    steps.terminal.type("c\n")
+    assert steps.end()[0] == 0
+
+
 def test_every_verb_that_takes_it_stops(minirt: Command) -> None:
     minirt.ok("run", "-d", "-q", "--name", "web", "host", "sleep", "100")
     inside = Steps("exec", "--step", "web", "hostname")

@@ -48,3 +48,18 @@ def test_every_block_of_commands_runs(minirt: Command, number: int) -> None:
         run(minirt, line)
         if " -d " in line:
             run(minirt, "sleep 0.7")  # a person takes longer than that to type the next line
+
+
+def test_the_account_is_as_the_page_shows_it(minirt: Command) -> None:
+    """Every line, in that order; `…` stands for anything, alone on its line for any lines."""
+    block = next(block for block in BLOCKS if "--explain host true" in block)
+    run(minirt, "minirt run --rm -q host true")  # whoever reads in order has run some: the bridge is there
+    argv = [PROGRAM, *commands(block)[-1].split()[1:]]
+    told = minirt.machine.run(*argv, cwd=str(TOP)).stderr.splitlines()
+    shown = [line for line in block.splitlines() if line != "…" and not line.startswith("# ")]
+    place = -1
+    for line in shown:
+        pattern = "(.*)".join(map(re.escape, line.split("…")))
+        found = [number for number, real in enumerate(told) if number > place and re.fullmatch(pattern, real)]
+        assert found, (line, told[place:])
+        place = found[0]
