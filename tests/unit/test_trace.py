@@ -220,6 +220,15 @@ def test_the_tree_shows_who_called_whom_and_what_they_changed(trace: Trace) -> N
     ]
 
 
+def test_each_command_of_a_step_has_its_branch(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "trace"), "minirt run")
+    call = calling("bridge")
+    for event in (call, Stepping(call, "bridge", "ADD", "ip link add x\nip link set x up"), answered(call)):
+        recorder.event(event)
+    shown = tree.Tree().draw(reading.read(str(tmp_path / "trace"))).splitlines()
+    assert shown[2:] == ["   ├─ $ ip link add x", "   └─ $ ip link set x up"]
+
+
 def test_the_full_tree_has_all_that_went_over_the_wire(trace: Trace) -> None:
     shown = tree.Tree(full=True).draw(trace)
     assert max(map(len, shown.splitlines())) <= 100
@@ -312,6 +321,15 @@ def interfaces(mac: str, name: str) -> dict[str, Any]:
             ["exit: 0, now 1", "answer: 10.1.0.2/24, now error 7: no"],
         ),
         (answer("a"), answer("b"), ["stdout:", "  - a", "  + b"]),
+        (answer(RESULT), Answer(0, json.dumps(RESULT), "", 0, "odd"), ["answer: 10.1.0.2/24, now odd"]),
+        (
+            answer({"code": 7, "msg": "no"}, 1),
+            Answer(None, "", "", 0, "cannot start"),
+            [
+                *["exit: 1, now it was not run to its end", "answer: error 7: no, now cannot start"],
+                *["stdout:", '  - {"code": 7, "msg": "no"}'],
+            ],
+        ),
         (answer({}, stderr="x\ny\n"), answer({}, stderr="x\nz\n"), ["stderr:", "    x", "  - y", "  + z"]),
         (
             answer(interfaces("02:00:00:00:00:01", "veth12ab")),
