@@ -85,12 +85,12 @@ def _tell(error: BaseException, failure: int) -> int:
 
 def _dispatch(argv: list[str], found: tuple[Verb, list[str]] | None) -> int:
     if found is not None:
-        from minirt.cli.verb import read
+        from minirt.cli.verb import read, start
 
         verb, words = found
         values = read(verb, words)
         if values is not None:
-            return verb.body(values)
+            return start(verb, values)
     from minirt.cli import clicked
 
     return clicked.run(argv, VERSION)

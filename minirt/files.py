@@ -1,4 +1,5 @@
-"""Small files that are whole or not there: written to a temporary name, synced, renamed (rename(2) is atomic)."""
+"""Small files that are whole or not there: written to a temporary name, synced, renamed (rename(2) is atomic); and
+files that several processes add lines to."""
 
 from __future__ import annotations
 
@@ -52,6 +53,26 @@ def missing_ok(action: Any, *args: Any) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def append(fd: int, lines: bytes) -> None:
+    """Add whole lines to a file, or nothing: what a full disk has cut off is taken back, and half a line that a killed
+    writer left is ended first. `fd` is open for reading and appending. Raises OSError.
+
+    One at a time, by a record lock (fcntl(2)): it is a process's own, also when two share one open file.
+    """
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    try:
+        size = os.fstat(fd).st_size
+        rest = b"\n" + lines if size and os.pread(fd, 1, size - 1) != b"\n" else lines
+        try:
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        except BaseException:
+            os.ftruncate(fd, size)
+            raise
+    finally:
+        fcntl.lockf(fd, fcntl.LOCK_UN)
 
 
 class Lock:

@@ -144,10 +144,10 @@ def parse_word(text: str) -> str:
     return text
 
 
-def parse_number(text: str, what: str, most: int) -> int:
-    """Decimal digits, from 0 to `most`."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
-        raise UsageError(f"invalid {what} {text[:20]!r}", f"expected a number from 0 to {most}")
+def parse_number(text: str, what: str, most: int, least: int = 0) -> int:
+    """Decimal digits, from `least` to `most`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise UsageError(f"invalid {what} {text[:20]!r}", f"expected a number from {least} to {most}")
     return int(text)
 
 

@@ -34,7 +34,18 @@ def line(text: str) -> str:
     return _escaped(text, _IN_LINE)
 
 
+def in_json(text: str) -> str:
+    """A document of JSON, whose strings say the same: the escapes are JSON's own."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{ord(char):04x}" if _is_in(char, _OBEYED) else char for char in text)
+
+
 def _escaped(text: str, obeyed: tuple[tuple[str, str], ...]) -> str:
     if text.isprintable():
         return text
-    return "".join(ascii(char)[1:-1] if any(first <= char <= last for first, last in obeyed) else char for char in text)
+    return "".join(ascii(char)[1:-1] if _is_in(char, obeyed) else char for char in text)
+
+
+def _is_in(char: str, obeyed: tuple[tuple[str, str], ...]) -> bool:
+    return any(first <= char <= last for first, last in obeyed)

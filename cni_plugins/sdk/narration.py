@@ -23,7 +23,7 @@ import os
 import sys
 
 from cni_plugins.spec.errors import PLUGIN_SPECIFIC, CniError
-from cni_plugins.spec.names import REFUSED, STEPS_FD
+from cni_plugins.spec.names import REFUSED, STEPS_FD, parameters
 from cni_plugins.spec.steps import Undoing
 
 TYPE_CHECKING = False
@@ -44,8 +44,7 @@ def descriptor() -> tuple[int, ...]:
 
 def calling(delegate: str, command: str, path: str, env: dict[str, str]) -> None:
     """A delegate is about to be called."""
-    ours = {key: value for key, value in env.items() if key.startswith("CNI_")}
-    _tell({"call": delegate, "command": command, "path": path, "env": ours})
+    _tell({"call": delegate, "command": command, "path": path, "env": parameters(env)})
 
 
 def answered(delegate: str, command: str, outcome: Outcome) -> None:

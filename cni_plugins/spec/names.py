@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from cni_plugins.spec.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _INNER = _ALNUM | frozenset("_.-")
 MAX_IFNAME = 15  # IFNAMSIZ less its NUL, in bytes
@@ -17,6 +21,15 @@ EARLY_ATTACHMENTS = "cni.dev/attachments"  # the same in early texts of 1.1.0; l
 STEPS_FD = "CNI_STEPS_FD"  # our own: names the socket on which a plugin tells of its steps (sdk/narration)
 REFUSED = b"n"  # the answer to a step there that is not to be taken
 LENT_SOCKET = "CNI_NFNL_FD"  # our own: names the nftables socket that a runtime leaves to its plugins
+
+# The variables by which a plugin is called; the last is the skeleton's of the reference plugins (pkg/skel).
+PARAMETERS = ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH", "CNI_NETNS_OVERRIDE")
+OURS = (STEPS_FD, LENT_SOCKET)
+
+
+def parameters(env: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment is the contract's, and may be told: whatever else is called CNI_… is somebody's own."""
+    return {key: text for key, text in env.items() if key in PARAMETERS}
 
 
 def _plain(name: str) -> bool:

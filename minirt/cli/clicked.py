@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from minirt.cli import verbs
-from minirt.cli.verb import FLAG, MANY, Verb, spelled_out
+from minirt.cli.verb import FLAG, MANY, Verb, spelled_out, start
 from minirt.errors import UsageError
 
 # Read before any verb is looked for (minirt.__main__); here for the help.
@@ -76,7 +76,7 @@ def command(verb: Verb) -> click.Command:
     return _Command(
         verb,
         params=parameters,
-        callback=lambda **values: verb.body(values),
+        callback=lambda **values: start(verb, values),
         help=verb.help,
         epilog=verb.epilog,
         context_settings={"allow_interspersed_args": not verb.stops},

@@ -28,9 +28,13 @@ TIMEOUT_OPTION = Option(
 )
 IFNAME = Option(("--ifname", "-i"), "Interface inside. [default: $CNI_IFNAME, or eth0]", VALUE, "NAME")
 CAP_ARGS = Option(
-    ("--cap-args",), "Capability arguments, for plugins that declare them. [default: $CAP_ARGS]", VALUE, "JSON"
+    ("--cap-args",),
+    "Capability arguments, for plugins that declare them. [default: $CAP_ARGS]",
+    VALUE,
+    "JSON",
+    bare=True,
 )
-ARGS = Option(("--args",), "CNI_ARGS for the plugins. [default: $CNI_ARGS]", VALUE, "K=V;...")
+ARGS = Option(("--args",), "CNI_ARGS for the plugins. [default: $CNI_ARGS]", VALUE, "K=V;...", bare=True)
 VALID = Option(("--valid",), "This attachment is alive, too. [default interface: eth0]", MANY, "ID[:IFNAME]")
 WHERE = (
     Option(("--pid",), "In the namespace of this process.", VALUE, "PID"),

@@ -55,7 +55,13 @@ OPTIONS = (
     Option(("--dns-option",), "Use this resolver option.", MANY, "OPTION"),
     Option(("--volume", "-v"), "Show a path of the host inside the container.", MANY, "SRC:DST[:ro]"),
     Option(("--read-only",), "Make the container's root read-only."),
-    Option(("--entrypoint",), "Program to run in place of the image's; COMMAND are its arguments.", VALUE, "PROGRAM"),
+    Option(
+        ("--entrypoint",),
+        "Program to run in place of the image's; COMMAND are its arguments.",
+        VALUE,
+        "PROGRAM",
+        bare=True,  # none, as docker has it
+    ),
     Option(("--rootfs",), "IMAGE is a directory that holds a root file system."),
     Option(("--quiet", "-q"), "Print no notices."),
     *EXPLAIN,

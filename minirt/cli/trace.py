@@ -9,14 +9,18 @@ from minirt.cli.cni import TIMEOUT_OPTION, seconds
 from minirt.cli.output import need_root, warn
 from minirt.cli.verb import TRACE_FILE, VALUE, Argument, Option, Verb
 from minirt.errors import NotFound, UsageError
+from minirt.spec import parse_number
 from minirt.terminal import coloured
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from minirt.trace.reading import Trace
+
 DIFFERENT, TROUBLE = 1, 2  # exit codes, as diff(1) has them
 FORMATS = ("tree", "json", "mermaid", "svg")
+BROKEN = 5  # lines that cannot be read, as many as are told
 RECORD = "'minirt run --trace FILE' writes one, and so do start, stop, rm, and cni add, del, check, gc, status, exec."
 
 
@@ -26,9 +30,11 @@ def trace(values: dict[str, Any]) -> int:
         raise UsageError(f"invalid format {form!r}", f"one of {', '.join(FORMATS)}")
     from minirt.trace import lines, mermaid, reading, svg, tree
 
+    step = _step(values)
     found = reading.read(values["file"])
-    if values["step"] is not None:
-        found = found.only(reading.number(values["step"], "--step"))
+    _warn_of_broken(found)
+    if step:
+        found = found.only(step)
     if form == "tree":
         full = values["full"] or values["step"] is not None
         print(tree.Tree(full, coloured(sys.stdout)).draw(found))
@@ -38,14 +44,27 @@ def trace(values: dict[str, Any]) -> int:
     return 0
 
 
+def _step(values: dict[str, Any]) -> int:
+    """`--step`; 0 without. Raises UsageError."""
+    return parse_number(values["step"], "number of a call", 10**8, 1) if values["step"] is not None else 0
+
+
+def _warn_of_broken(found: Trace) -> None:
+    for problem in found.broken[:BROKEN]:
+        warn(f"{problem}; the line is left out")
+    if len(found.broken) > BROKEN:
+        warn(f"{len(found.broken) - BROKEN} more lines are left out")
+
+
 def replay(values: dict[str, Any]) -> int:
     from minirt.trace import reading
     from minirt.trace.replay import Replay, Wish, report
 
+    step = _step(values)
     found = reading.read(values["file"])
+    _warn_of_broken(found)
     if not found.roots:
         raise NotFound(f"no call is recorded in {values['file']}", RECORD)
-    step = reading.number(values["step"], "--step") if values["step"] is not None else 0
     need_root("cni replay")
     recorder = engine.recorder(values, "cni replay", hold=True)
     watch = recorder.event if recorder is not None else None
@@ -53,7 +72,7 @@ def replay(values: dict[str, Any]) -> int:
     code = 0
     for replayed in Replay(found, wish, seconds(values["timeout"]), settings.plain_exec, watch).run():
         if replayed.staged:
-            warn(f"call {replayed.call.number}, {replayed.call.plugin} {replayed.call.command}, sets the stage")
+            warn(f"call {replayed.call.number}, {replayed.call.who} {replayed.call.command}, sets the stage")
         if not (replayed.staged and replayed.same):
             print("\n".join(report(replayed)), file=sys.stderr if replayed.staged else sys.stdout)
         if not (replayed.staged or replayed.same):

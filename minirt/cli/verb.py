@@ -26,7 +26,8 @@ EXIT_CODES = (
 class Option:
     """One option: its spellings, a line of help, and the kind of value, whose key is the first long spelling.
 
-    An OPTIONAL value stands behind `=` or not at all; `usual` is what it is then.
+    An OPTIONAL value stands behind `=` or not at all; `usual` is what it is then. Where `bare`, an
+    empty value says something.
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class Option:
     kind: str = FLAG
     metavar: str = ""
     usual: str = ""
+    bare: bool = False
 
     @property
     def key(self) -> str:
@@ -68,7 +70,10 @@ EXPLAIN = (
 
 
 TRACE_FILE = Option(
-    ("--trace",), "Record every call of a plugin in FILE, behind what it holds; see 'minirt cni trace'.", VALUE, "FILE"
+    ("--trace",),
+    "Record every call of a plugin in FILE (mode 600), behind what it holds; see 'minirt cni trace'.",
+    VALUE,
+    "FILE",
 )
 
 
@@ -88,6 +93,24 @@ class Verb:
     stops: bool = False
     failure: int = 1
     epilog: str = ""
+
+
+def start(verb: Verb, values: dict[str, Any]) -> int:
+    """Carry out the verb; its exit code. An empty value is mostly a script's variable that is not set, and what would
+    be done without the option is not what was meant. Raises UsageError."""
+    for option in verb.options:
+        if values[option.key] == "" and not option.bare:
+            raise _empty(option.names[0])
+    for argument in verb.arguments:
+        if values[argument.key] == "" and not argument.required:
+            raise _empty(argument.metavar.strip("[]"))
+    return verb.body(values)
+
+
+def _empty(name: str) -> Exception:
+    from minirt.errors import UsageError
+
+    return UsageError(f"{name} is given, and empty", "give it a value, or leave it out")
 
 
 def read(verb: Verb, words: Sequence[str]) -> dict[str, Any] | None:

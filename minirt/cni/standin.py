@@ -19,7 +19,7 @@ import os
 import sys
 from signal import SIG_DFL, SIGKILL, SIGPIPE, signal
 
-from cni_plugins.spec.names import STEPS_FD
+from cni_plugins.spec.names import STEPS_FD, parameters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,13 +99,12 @@ def main() -> NoReturn:
 
 def _run(name: str, path: str, env: dict[str, str]) -> NoReturn:
     command = env.get("CNI_COMMAND", "")
-    told = {key: text for key, text in env.items() if key.startswith("CNI_")}
     stdin = os.memfd_create("stdin")
     asked = _whole(0) if command != "VERSION" else b""  # for which nobody may be writing there
     _write_all(stdin, asked)
     os.lseek(stdin, 0, os.SEEK_SET)
     config = {"stdin": asked.decode(errors="replace")} if len(asked) < _LONGEST else {}
-    _tell({"call": name, "command": command, "path": path, "env": told, **config})
+    _tell({"call": name, "command": command, "path": path, "env": parameters(env), **config})
     outputs = [os.memfd_create(stream) for stream in ("stdout", "stderr")]
     parent = os.getpid()
     if not (pid := os.fork()):

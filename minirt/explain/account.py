@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from cni_plugins.spec.names import LENT_SOCKET, STEPS_FD
+from cni_plugins.spec.names import parameters
 from cni_plugins.spec.record import record
 from cni_plugins.spec.steps import Step, Undoing, commands
 from minirt.cni import executor, words
@@ -181,7 +181,7 @@ class Account:
     def _calling(self, call: Calling) -> None:
         self.netns = call.env.get("CNI_NETNS", "") or self.netns
         text = words.asked(call.command, call.env) + (f" on network {call.network}" if call.network else "")
-        env = {key: call.env[key] for key in call.env if key.startswith("CNI_") and key not in (STEPS_FD, LENT_SOCKET)}
+        env = parameters(call.env)
         details = {"program": call.path, "found": _found(call), "list": call.source, "environment": env}
         details["configuration"] = dict(call.config)
         verbs = glossary.DELEGATES if call.by else glossary.VERBS

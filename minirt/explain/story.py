@@ -18,6 +18,7 @@ import os
 import time
 
 from cni_plugins.spec.jsontext import dumps
+from minirt import files
 from minirt.state import STORIES
 
 TYPE_CHECKING = False
@@ -36,12 +37,13 @@ class Story:
         self._head = {"story": FORMAT, "command": command, "time": self._began}
 
     def write(self, item: Item) -> None:
-        """Each line in one write(2): of two processes that append to a file, none cuts into the other's."""
+        """Whole lines, or nothing: of two processes that append to a file, none cuts into the other's."""
         lines = [{"at": round(time.time() - self._began, 6), "item": item.to_json()}]
         try:
             if not os.fstat(self.fd).st_size:  # nobody has told anything yet: who tells nothing leaves an empty file
                 lines.insert(0, self._head)
-            os.write(self.fd, "".join(f"{dumps(line, indent=0)}\n" for line in lines).encode(errors="replace"))
+            text = "".join(f"{dumps(line, indent=0)}\n" for line in lines)
+            files.append(self.fd, text.encode(errors="replace"))
         except OSError:
             pass
 
@@ -52,7 +54,7 @@ def begin(command: str, folder: str = STORIES) -> Story | None:
         return None
     path = os.path.join(folder, f"{time.time_ns():x}-{os.getpid()}")
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_SH)
     except OSError:
         return None

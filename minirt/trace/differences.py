@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
+from minirt.cni import words
 from minirt.trace.reading import Answer
 from minirt.visible import visible
 
@@ -38,8 +39,11 @@ def between(command: str, before: Answer, now: Answer) -> list[Difference]:
     if before.exit != now.exit:
         found.append(Difference("exit", _exit(before.exit), _exit(now.exit)))
     old, new = before.document, now.document
-    if (before.exit == 0) is not (now.exit == 0):  # a result has no key of an error in common
-        found.append(Difference("answer", before.said(command), now.said(command)))
+    said = before.said(command), now.said(command)
+    if before.ok is not now.ok or (None in (before.exit, now.exit) and said[0] != said[1]):
+        found.append(Difference("answer", *said))
+    if (before.exit == 0) is not (now.exit == 0):
+        pass  # a result has no key of an error in common
     elif isinstance(old, dict) and isinstance(new, dict):
         found += _values("result ", old, new)
     elif before.stdout.strip() != now.stdout.strip():
@@ -50,7 +54,7 @@ def between(command: str, before: Answer, now: Answer) -> list[Difference]:
 
 
 def _exit(code: int | None) -> str:
-    return "none, it was stopped" if code is None else f"signal {-code}" if code < 0 else str(code)
+    return words.NOT_RUN if code is None else f"signal {-code}" if code < 0 else str(code)
 
 
 def _values(place: str, old: Any, new: Any) -> Iterator[Difference]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
 from minirt.trace.reading import Call, Step, Trace
+from minirt.visible import in_json
 
 
 def draw(trace: Trace) -> str:
     callers = {id(inner): call.number for call in trace.calls for inner in call.inside}
-    return "\n".join(dumps(to_json(call, callers.get(id(call), 0)), indent=0) for call in trace.calls)
+    return "\n".join(in_json(dumps(to_json(call, callers.get(id(call), 0)), indent=0)) for call in trace.calls)
 
 
 def to_json(call: Call, by: int = 0) -> dict[str, Any]:
@@ -31,5 +32,6 @@ def to_json(call: Call, by: int = 0) -> dict[str, Any]:
         "inherited": list(call.inherited),
         "stdin": dict(call.stdin),
         "steps": [step.__dict__ for step in call.inside if isinstance(step, Step)],
+        "left_out": call.left_out,
         **ended,
     }

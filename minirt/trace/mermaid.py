@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minirt.trace.reading import Call, Step, Trace, shortened
+from minirt.trace.reading import Call, Step, Trace, first_line, shortened
 from minirt.visible import visible
 
 RUNTIME = "runtime"
 _LONGEST = 90  # characters of a note's line, or a message
 _MOST = 12  # lines of a note
-_HTML = {"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", "\n": " "}
+_HTML = {"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", "\n": " ", "\t": " "}
 
 
 def draw(trace: Trace) -> str:
@@ -62,7 +62,7 @@ def _call(call: Call, caller: str, keys: dict[str, str]) -> Iterator[str]:
 def _note(steps: list[Step], key: str) -> Iterator[str]:
     if steps:
         commands = [("undo: " if step.undo else "") + line for step in steps for line in step.commands]
-        texts = [_text(command) for command in commands[:_MOST]]
+        texts = [_text(first_line(command)) for command in commands[:_MOST]]
         if len(commands) > _MOST:
             texts.append(f"and {len(commands) - _MOST} more")
         yield f"Note over {key}: {'<br/>'.join(texts)}"

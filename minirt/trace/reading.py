@@ -9,7 +9,10 @@ Calls are numbered through the whole file, in the order in which they began: by 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +20,15 @@ from typing import Any
 from cni_plugins.spec import steps
 from cni_plugins.spec.jsontext import JsonError, loads
 from minirt.cni import words
-from minirt.errors import ConfigError, NotFound, UsageError, because
+from minirt.errors import ConfigError, NotFound, because
+from minirt.trace import fields
+from minirt.trace.fields import Unreadable
+from minirt.visible import line as fit
 from minirt.visible import visible
+
+STDIN = "-"
+MOST = 64 << 20  # bytes of a trace: a thousand containers' lives
+_DEEPEST = 16  # delegates of delegates
 
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")  # a container's, as minirt, docker and podman make them
 
@@ -46,6 +56,10 @@ class Answer:
     problem: str
 
     @property
+    def ok(self) -> bool:
+        return self.exit == 0 and not self.problem
+
+    @property
     def document(self) -> Any:
         """What standard output says as JSON; None where that is none."""
         return words.document(self.stdout)
@@ -58,7 +72,8 @@ class Answer:
 @dataclass(eq=False)
 class Call:
     """One call of a plugin. `by` is the type of the plugin that made it, empty for the runtime's own calls; `inside`
-    is what the plugin told of itself, which foreign plugins do not."""
+    is what the plugin told of itself, which foreign plugins do not; `left_out` is how much more it told than is
+    recorded. What stands in `stdin` and `answer` is as it was; `who`, `asked`, `said` and `on` are fit to be shown."""
 
     number: int
     time: str
@@ -72,10 +87,12 @@ class Call:
     by: str = ""
     inside: list[Step | Call] = field(default_factory=list)
     answer: Answer | None = None
+    left_out: int = 0
+    depth: int = 0
 
     @property
     def ok(self) -> bool:
-        return self.answer is not None and self.answer.exit == 0 and not self.answer.problem
+        return self.answer is not None and self.answer.ok
 
     @property
     def calls(self) -> Iterator[Call]:
@@ -89,12 +106,25 @@ class Call:
     def shown(self) -> list[Step | Call]:
         """What a drawing shows of the inside: that a delegate is called, its call says better than the step."""
         called = any(isinstance(item, Call) for item in self.inside)
-        return [item for item in self.inside if not (called and isinstance(item, Step) and words.is_call(item.text))]
+        shown = [item for item in self.inside if not (called and isinstance(item, Step) and words.is_call(item.text))]
+        if self.left_out:
+            shown.append(Step(f"# and {self.left_out} more steps and calls, which are not recorded", False))
+        return shown
+
+    @property
+    def who(self) -> str:
+        """The plugin's type."""
+        return fit(self.plugin)
+
+    @property
+    def on(self) -> str:
+        """The network."""
+        return fit(self.network)
 
     @property
     def asked(self) -> str:
         """The call in a few words: `ADD eth0`."""
-        return words.asked(self.command, self.env)
+        return fit(words.asked(self.command, self.env))
 
     @property
     def said(self) -> str:
@@ -113,14 +143,22 @@ class Run:
 
     @property
     def clock(self) -> str:
-        """When it began, without fractions of a second: `2026-11-24 04:19:11`, UTC."""
-        return self.time[:19].replace("T", " ")
+        """When it began, without fractions of a second: `2026-11-24 04:19:11 UTC`."""
+        return fit(f"{self.time[:19].replace('T', ' ')} UTC")
+
+    @property
+    def typed(self) -> str:
+        """The command, fit to be shown."""
+        return fit(self.command)
 
 
 @dataclass(frozen=True)
 class Trace:
+    """`broken` are the lines that were left out, with the reason: `FILE:3: 'time' is 5, expected …`."""
+
     source: str
     runs: tuple[Run, ...]
+    broken: tuple[str, ...] = ()
 
     @property
     def roots(self) -> list[Call]:
@@ -152,44 +190,77 @@ class Trace:
         return next(root for root in self.roots if wanted in root.calls)
 
 
+def first_line(command: str) -> str:
+    """Of a command that has several, for where there is room for one."""
+    first, newline, _ = command.partition("\n")
+    return f"{first} …" if newline else first
+
+
 def shortened(text: str) -> str:
     """`text` for a reader, with the ids of containers as short as people know them."""
     return _ID.sub(r"\1…", text)
 
 
-def number(text: str, said_by: str) -> int:
-    """The number of a call on a command line. Raises UsageError."""
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 9):
-        raise UsageError(f"{said_by}: invalid number {text!r}", "calls are numbered from 1")
-    return int(text)
-
-
 def read(path: str) -> Trace:
     """The trace at `path`; `-` is standard input. Raises NotFound, ConfigError."""
     try:
-        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
-            text = file.read()
+        text = _content(path)
     except FileNotFoundError:
         hint = "'minirt run --trace FILE …' and 'minirt cni add --trace FILE …' write one"
         raise NotFound(f"no file {path!r}", hint) from None
     except OSError as error:
         raise ConfigError(f"cannot read it: {because(error)}", where=path) from error
-    return parse(text, path)
+    if len(text) > MOST:
+        hint = 'its lines can be had in parts: `tail -n 1000`, behind a first line that says "trace"'
+        raise ConfigError(f"longer than {MOST >> 20} MiB, which no trace should be", hint, path)
+    return parse(text, "standard input" if path == STDIN else path)
+
+
+def _content(path: str) -> bytes:
+    """A little more than may be read, when there is more. Nobody is waited for, unless it is standard input that is
+    asked for. Raises OSError, ConfigError."""
+    if path == STDIN:
+        with open(0, "rb", closefd=False) as file:
+            return file.read(MOST + 1)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise ConfigError("not a regular file", "what comes out of a pipe is read as '-', standard input", path)
+        return file.read(MOST + 1)
 
 
 def parse(text: bytes, source: str = "") -> Trace:
-    """Raises ConfigError. The last line may be half of one: somebody is just writing it."""
+    """Raises ConfigError for what is no trace, or of a format that is not known. Lines that cannot be read otherwise
+    are left out, and told by `broken`. The last one may be half a line: somebody is just writing it."""
     reader = _Reader()
-    lines = text.split(b"\n")
-    for number, line in enumerate(lines, 1):
+    broken = []
+    *lines, last = text.split(b"\n")
+    for number, line in enumerate([*lines, last], 1):
+        if not line.strip():
+            continue
         try:
-            reader.take(loads(line))
-        except (JsonError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
-                break
-            problem = "not a line of a trace" + (f": {error.problem}" if isinstance(error, JsonError) else "")
-            raise ConfigError(problem, "a trace is what --trace writes", f"{source}:{number}") from None
-    return Trace(source, tuple(reader.runs.values()))
+            reader.take(_loaded(line))
+        except Unreadable as error:
+            where = f"{source}:{number}"
+            if error.newer or not reader.runs:
+                raise ConfigError(f"not a line of a trace: {error}", "a trace is what --trace writes", where) from None
+            if number <= len(lines) or not isinstance(error, _NoJson):
+                broken.append(f"{where}: {error}")
+    return Trace(source, tuple(reader.runs.values()), tuple(broken))
+
+
+class _NoJson(Unreadable):
+    """The line, or what there is of it, is no JSON."""
+
+
+def _loaded(line: bytes) -> Any:
+    try:
+        return loads(line)
+    except JsonError as error:
+        raise _NoJson(error.problem) from None
 
 
 class _Reader:
@@ -199,25 +270,44 @@ class _Reader:
         self.runs: dict[str, Run] = {}
         self._calls: dict[tuple[str, int], Call] = {}
 
-    def take(self, line: Mapping[str, Any]) -> None:
+    def take(self, line: Any) -> None:
+        """Raises Unreadable."""
+        kind = fields.kind(line)
         name = line["run"]
-        if "trace" in line:
+        if kind == "trace":
+            if name in self.runs:
+                raise Unreadable(f"the run {name!r} has begun already")
             self.runs[name] = Run(name, line["time"], line["command"])
-        elif "answer" in line:
-            call = self._calls[name, line["answer"]]
-            call.answer = Answer(*map(line.__getitem__, ("exit", "stdout", "stderr", "seconds", "problem")))
-        elif "step" in line:
-            self._calls[name, line["call"]].inside.append(Step(line["step"], line["undo"]))
-        else:
+        elif name not in self.runs:
+            raise Unreadable(f"the run {name!r} has not begun")
+        elif kind == "call":
             self._begin(name, line)
+        elif kind == "step":
+            self._known(name, line["call"]).inside.append(Step(line["step"], line["undo"]))
+        else:
+            call = self._known(name, line["answer"])
+            if call.answer is not None:
+                raise Unreadable(f"call {line['answer']} is answered twice")
+            call.answer = Answer(*map(line.__getitem__, ("exit", "stdout", "stderr", "seconds", "problem")))
+            call.left_out = line["left_out"]
+
+    def _known(self, name: str, number: int) -> Call:
+        try:
+            return self._calls[name, number]
+        except KeyError:
+            raise Unreadable(f"its call {number} is not there") from None
 
     def _begin(self, name: str, line: Mapping[str, Any]) -> None:
+        if (name, line["call"]) in self._calls:
+            raise Unreadable(f"call {line['call']} is there twice")
+        caller = self._known(name, line["by"]) if line["by"] else None
+        if caller is not None and caller.depth == _DEEPEST:
+            raise Unreadable(f"calls stand in each other more than {_DEEPEST} deep")
         said = {key: line[key] for key in ("time", "command", "network", "plugin", "path", "env", "stdin")}
         call = Call(number=len(self._calls) + 1, inherited=tuple(line["inherited"]), **said)
         self._calls[name, line["call"]] = call
-        caller = self._calls.get((name, line["by"]))
         if caller is None:
             self.runs[name].roots.append(call)
         else:
-            call.by = caller.plugin
+            call.by, call.depth = caller.plugin, caller.depth + 1
             caller.inside.append(call)

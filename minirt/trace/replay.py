@@ -16,18 +16,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cni_plugins.spec.names import LENT_SOCKET
+from cni_plugins.spec import names
+from cni_plugins.spec.errors import CniError
 from minirt.cni import call as calls
 from minirt.cni.call import Answered, Calling
 from minirt.cni.executor import Executor
 from minirt.cni.locks import Locks
 from minirt.cni.netns import alive
-from minirt.errors import NotFound, PluginError, UsageError
+from minirt.errors import ConfigError, NotFound, PluginError, UsageError
 from minirt.terminal import WIDTH
 from minirt.trace import differences
 from minirt.trace.differences import Difference
 from minirt.trace.reading import Answer, Call, Trace
-from minirt.trace.stage import Stage
+from minirt.trace.stage import STORE, Stage
 from minirt.trace.tree import fitted, milliseconds
 
 TYPE_CHECKING = False
@@ -77,20 +78,33 @@ class Replay:
         self._wanted = [trace.call(wish.step)] if wish.step else trace.roots
         self._changed = self._changed_type()
         self._drawn: dict[str, str] = {}
+        self._spaces: dict[str, str] = {}
+        self._stores: dict[str, str] = {}
 
     def _changed_type(self) -> str:
         """The type that the changed program is of; empty without one."""
         path = self._wish.plugin
         if not path:
             return ""
-        if not (os.path.isfile(path) and os.access(path, os.X_OK)):
+        if not os.path.isfile(path):
             raise NotFound(f"no program {path!r}", "--plugin names the program to run in place of the recorded one")
+        if not os.access(path, os.X_OK):
+            raise UsageError(f"{path!r} cannot be executed", f"`chmod +x {names.quoted(path)}`")
         name = os.path.basename(path)
         if self._wish.step:
-            return self._wanted[0].plugin
-        if name not in {call.plugin for call in self._trace.calls}:
-            raise UsageError(f"the trace has no call of {name!r}", "--step N says which call the program is for")
+            return self._type_of(self._wanted[0])
+        called = dict.fromkeys(call.who for call in self._trace.calls)
+        if name not in called:
+            hint = f"it has calls of {', '.join(called)}; --step N says which one the program is for"
+            raise UsageError(f"the trace has no call of {name!r}", hint)
         return name
+
+    def _type_of(self, call: Call) -> str:
+        """It becomes the name of a file."""
+        try:
+            return names.plugin_type(call.plugin)
+        except CniError as error:
+            raise ConfigError(f"call {call.number}: {error}", where=self._trace.source) from None
 
     def run(self) -> Iterator[Replayed]:
         """Each call, once it has been made. Raises NotFound, KernelRefused; a plugin that fails is an answer too."""
@@ -101,7 +115,8 @@ class Replay:
         roots = self._trace.roots
         before = roots[: roots.index(first)] if first is not None else []
         stage = Stage([*before, *self._wanted], self._folders())
-        self._drawn = dict(stage.paths)
+        self._spaces, self._stores = stage.spaces, stage.stores
+        self._drawn = {old: new for old, new in stage.spaces.items() if old.startswith("/")}  # others are any word
         if self._changed:
             os.makedirs(_LINKS, exist_ok=True)
             os.symlink(os.path.abspath(self._wish.plugin), f"{_LINKS}/{self._changed}")
@@ -138,11 +153,15 @@ class Replay:
     def _again(self, call: Call, path: str, first: str = "", staged: bool = False) -> Replayed:
         if not os.path.isfile(path):
             raise NotFound(f"call {call.number}: no program {path!r} any more", "--plugin PATH names another")
-        env = {key: text for key, text in os.environ.items() if not key.startswith("CNI_")}
-        env |= {key: self._drawn.get(text, text) for key, text in call.env.items() if key != LENT_SOCKET}
+        if call.command != "VERSION" and not isinstance(call.stdin.get("cniVersion"), str):
+            raise ConfigError(f"call {call.number}: no version in its configuration", where=self._trace.source)
+        env = {key: text for key, text in os.environ.items() if key not in names.PARAMETERS and key not in names.OURS}
+        env |= {key: self._drawn.get(text, text) for key, text in call.env.items() if key not in names.OURS}
+        if netns := call.env.get("CNI_NETNS"):
+            env["CNI_NETNS"] = self._spaces.get(netns, netns)
         if first:
             env["CNI_PATH"] = ":".join(filter(None, (first, env.get("CNI_PATH", ""))))
-        config = _swapped(dict(call.stdin), self._drawn)
+        config = _swapped(dict(call.stdin), self._drawn, self._stores)
         folders = [folder for folder in env.get("CNI_PATH", "").split(":") if folder]
         calling = Calling(call.command, call.network, call.plugin, path, env, config)
         now = self._make(calling, Executor(folders, self._plain))
@@ -174,7 +193,7 @@ class Replay:
     def _as_recorded(self, now: Answer) -> Answer:
         """The answer in the words of then."""
         stdout, stderr = now.stdout, now.stderr
-        for old, new in self._drawn.items():
+        for old, new in (*self._spaces.items(), *self._stores.items(), *self._drawn.items()):
             stdout, stderr = stdout.replace(new, old), stderr.replace(new, old)
         return replace(now, stdout=stdout, stderr=stderr)
 
@@ -184,12 +203,12 @@ def _text(told: str) -> str:
     return told.strip('"')
 
 
-def _swapped(value: Any, words: Mapping[str, str]) -> Any:
-    """A document with strings in the place of others."""
+def _swapped(value: Any, words: Mapping[str, str], stores: Mapping[str, str]) -> Any:
+    """A document with strings in the place of others: `words` anywhere, `stores` where a folder is named."""
     if isinstance(value, dict):
-        return {key: _swapped(item, words) for key, item in value.items()}
+        return {key: _swapped(item, stores if key == STORE else words, stores) for key, item in value.items()}
     if isinstance(value, list):
-        return [_swapped(item, words) for item in value]
+        return [_swapped(item, words, stores) for item in value]
     return words.get(value, value) if isinstance(value, str) else value
 
 
@@ -198,7 +217,7 @@ def report(replayed: Replayed) -> Iterator[str]:
     call = replayed.call
     took = f"{milliseconds(call.answer.seconds)}, now " if call.answer else "now "
     verdict = "same" if replayed.same else "differs"
-    yield f"{call.number} {call.plugin}  {call.asked}: {verdict} ({took}{milliseconds(replayed.now.seconds)})"
+    yield f"{call.number} {call.who}  {call.asked}: {verdict} ({took}{milliseconds(replayed.now.seconds)})"
     for line in differences.lines(replayed.found):
         parts = fitted(line, WIDTH - 4) if len(line) > WIDTH - 4 else [line]
         yield from (f"    {part}" for part in parts)

@@ -21,7 +21,7 @@ from itertools import pairwise
 from cni_plugins.spec.jsontext import dumps
 from minirt.svg import HEADING, page, style, text, wide
 from minirt.trace.mermaid import participants
-from minirt.trace.reading import Call, Run, Step, Trace, shortened
+from minirt.trace.reading import Call, Run, Step, Trace, first_line, shortened
 from minirt.visible import visible
 
 RUNTIME = "minirt"
@@ -96,7 +96,7 @@ def _title(trace: Trace) -> tuple[str, str]:
     title = ", ".join(words) or "an empty trace"
     count = len(trace.calls)
     return title, f"{count} call{'' if count == 1 else 's'} of plugins" + (
-        f", {trace.runs[0].clock} UTC" if trace.runs else ""
+        f", {trace.runs[0].clock}" if trace.runs else ""
     )
 
 
@@ -146,7 +146,8 @@ def _given(call: Call, known: set[str]) -> list[tuple[str, str]]:
     own = {key: value for key, value in call.stdin.items() if key not in ("cniVersion", "name", "prevResult")}
     lines.append(_short(f"stdin: {dumps(own, indent=0)}"))
     if "prevResult" in call.stdin:
-        lines.append("with prevResult, what the plugins before it gave")
+        of = "what the plugins before it gave" if call.command == "ADD" else "what came of ADD"
+        lines.append(f"with prevResult, {of}")
     return [("quiet", line) for line in lines]
 
 
@@ -154,7 +155,7 @@ def _note(steps: list[Step], column: int, caller: int) -> Iterator[_Row]:
     if not steps:
         return
     commands = [("undo: " if step.undo else "$ ") + line for step in steps for line in step.commands]
-    lines = [("plain", _short(command.replace("\n", " "))) for command in commands[:_MOST]]
+    lines = [("plain", _short(first_line(command))) for command in commands[:_MOST]]
     if len(commands) > _MOST:
         lines.append(("quiet", f"and {len(commands) - _MOST} more"))
     yield _Row("note", column, caller, lines)

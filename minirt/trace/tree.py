@@ -1,6 +1,6 @@
 """A trace as a tree in 100 columns: who called whom, what they changed, what they answered, how long it took.
 
-    minirt run, 2026-11-24 04:19:11
+    minirt run, 2026-11-24 04:19:11 UTC
     ├─ 1 bridge  ADD eth0 on lab: 10.1.0.2/24                                                   5.1 ms
     │  ├─ 2 host-local  ADD eth0: 10.1.0.2/24                                                   1.2 ms
     │  └─ $ ip link add cni0 type bridge
@@ -16,8 +16,10 @@ from textwrap import wrap
 from typing import Any
 
 from cni_plugins.spec.jsontext import dumps
+from minirt.cni import words
 from minirt.terminal import WIDTH
-from minirt.trace.reading import Call, Run, Trace, shortened
+from minirt.trace.reading import Call, Run, Step, Trace, shortened
+from minirt.visible import line as fit
 from minirt.visible import visible
 
 _STYLES = {"who": "1;36", "said": "32", "problem": "1;31", "quiet": "2"}
@@ -32,11 +34,11 @@ class Tree:
 
     def draw(self, trace: Trace) -> str:
         if not trace.roots:
-            return self._in("quiet", f"no call is recorded in {trace.source}")
+            return self._in("quiet", f"no call is recorded in {fit(trace.source)}")
         return "\n".join(line for run in trace.runs for line in self._run(run))
 
     def _run(self, run: Run) -> Iterator[str]:
-        yield f"{self._in('who', run.command)}, {run.clock}"
+        yield f"{self._in('who', run.typed)}, {run.clock}"
         for call, (branch, stem) in _branches(run.roots):
             yield from self._call(call, branch, stem)
 
@@ -46,16 +48,16 @@ class Tree:
         if self._full:
             bar = "│  " if below else "   "
             yield from (f"{stem}{bar}{line}" for line in self._wire(call, WIDTH - len(stem) - 3))
-        for item, (inner_branch, inner_stem) in _branches(below):
+        for item, (inner_branch, inner_stem) in _branches([*_each(below)]):
             if isinstance(item, Call):
                 yield from self._call(item, stem + inner_branch, stem + inner_stem)
             else:
-                for command in item.commands:
-                    yield from self._command(item.undo, command, stem + inner_branch, stem + inner_stem)
+                undo, command = item
+                yield from self._command(undo, command, stem + inner_branch, stem + inner_stem)
 
     def _head(self, call: Call, branch: str, stem: str) -> Iterator[str]:
-        who = f"{call.number} {call.plugin}"
-        network = f" on {call.network}" if call.network and not call.by else ""
+        who = f"{call.number} {call.who}"
+        network = f" on {call.on}" if call.network and not call.by else ""
         took = milliseconds(call.answer.seconds) if call.answer else ""
         prefix = f"{branch}{who}  {call.asked}{network}: "
         text = wrap(
@@ -93,6 +95,15 @@ class Tree:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colours and text else text
 
 
+def _each(items: list[Step | Call]) -> Iterator[Call | tuple[bool, str]]:
+    """Calls, and the commands of steps, which may have several; with True where one takes back."""
+    for item in items:
+        if isinstance(item, Call):
+            yield item
+        else:
+            yield from ((item.undo, command) for command in item.commands)
+
+
 def _branches(items: list[Any]) -> Iterator[tuple[Any, tuple[str, str]]]:
     for number, item in enumerate(items, 1):
         yield item, (("├─ ", "│  ") if number < len(items) else ("└─ ", "   "))
@@ -122,4 +133,4 @@ def _sections(call: Call) -> Iterator[tuple[str, str]]:
         if text.strip():
             yield title, text
     code = call.answer.exit
-    yield "exit", "none: it was stopped" if code is None else f"signal {-code}" if code < 0 else str(code)
+    yield "exit", f"none: {words.NOT_RUN}" if code is None else f"signal {-code}" if code < 0 else str(code)

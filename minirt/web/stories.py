@@ -35,7 +35,7 @@ class Story:
         self._failed = False
         self._head: dict[str, Any] = {}
         self._fd = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._rest = b""
+        self._read = 0  # bytes, up to the end of a line
         self._page = io.StringIO()
         self._text = Text(self._page, FULL, {})
 
@@ -49,14 +49,21 @@ class Story:
             return False
         over = self._over()  # asked first: what a writer writes last is there when it has gone
         before = len(self.items)
-        while chunk := os.read(self._fd, _CHUNK):
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            for line in lines:
-                self._take(line)
+        for line in self._new():
+            self._take(line)
         if over:
             self.done = True
             os.close(self._fd)
         return over or len(self.items) > before
+
+    def _new(self) -> list[bytes]:
+        """The lines that are whole by now; half of one may be taken back yet, when the disk is full."""
+        text = b""
+        while chunk := os.pread(self._fd, _CHUNK, self._read + len(text)):
+            text += chunk
+        end = text.rfind(b"\n") + 1
+        self._read += end
+        return text[:end].splitlines()
 
     def _over(self) -> bool:
         """Whether nobody writes any more: its writers share a lock, which they take when the file is there."""

@@ -270,7 +270,9 @@ def test_what_a_changed_plugin_answers_otherwise_is_shown(
     assert "exit: 0" not in replay(minirt, 1, "--step", "1", "--plugin", str(program)), "whatever the program is called"
     monkeypatch.setenv("CNI_PATH", GO)
     refused = minirt.fails(2, "cni", "replay", str(TRACE), "--plugin", f"{GO}/bridge")
-    assert "the trace has no call of 'bridge'" in refused
+    assert "the trace has no call of 'bridge'" in refused and "it has calls of keep, last;" in refused
+    program.chmod(0o644)
+    assert "chmod +x" in minirt.fails(2, "cni", "replay", str(TRACE), "--plugin", str(program))
     assert "no program" in minirt.fails(2, "cni", "replay", str(TRACE), "--plugin", "/none")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirt.cli import clicked, verbs
-from minirt.cli.verb import FLAG, MANY, Verb, read
+from minirt.cli.verb import FLAG, MANY, OPTIONAL, VALUE, Verb, read, start
 from minirt.errors import UsageError
 
 VERBS = {" ".join(words): verbs.load(words) for words in verbs.TABLE}
@@ -72,6 +72,25 @@ def test_an_ordinary_line_needs_no_click(line: str) -> None:
     values = read(verb, rest)
     assert values is not None
     assert values == by_click(verb, rest)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_value_that_is_given_and_empty_is_a_mistake(name: str) -> None:
+    """`--port "$PORT"` of a script where PORT is not set; also of click, which would take the default."""
+    verb = VERBS[name]
+    needed = ["x" for argument in verb.arguments if argument.required]
+    lines = [[f"{option.names[0]}=", *needed] for option in verb.options if option.kind in (VALUE, OPTIONAL)]
+    bare = {f"{option.names[0]}=" for option in verb.options if option.bare}
+    lines += [[*needed, ""] for argument in verb.arguments if not argument.required and not argument.many][:1]
+    for line in lines:
+        if line[0] in bare:
+            continue
+        values = read(verb, line)
+        assert values is not None
+        with pytest.raises(UsageError, match="is given, and empty"):
+            start(verb, values)
+        with pytest.raises(UsageError, match="is given, and empty"):
+            clicked.run([*name.split(), *line], "0")
 
 
 @pytest.mark.parametrize(

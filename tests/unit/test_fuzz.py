@@ -162,8 +162,12 @@ def _answer(name: str, env: dict[str, str], stdin: bytes) -> Outcome:
 
 
 def _expected(text: str, code: int) -> int:
-    """`code`, unless the text holds half a character: no plugin reads that."""
-    return 6 if "\\ud800" in text else code
+    """`code`, unless the text holds half a character: no plugin reads that. Python's json makes one of two halves."""
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return 6
+    return code
 
 
 def _error(outcome: Outcome) -> dict[str, Any]:
@@ -202,6 +206,8 @@ def test_S1_input_that_is_no_json_is_an_error_of_the_table(
 
 
 @given(NAMES, st.sampled_from(COMMANDS[:-1]), OBJECTS)
+@example("bridge", "ADD", {"a": "\U00010000", "\U0010ffff": [1]})
+@example("bridge", "ADD", {"a": "\ud800"})
 def test_P1_S1_a_configuration_without_a_good_name_is_an_error(name: str, command: str, document: Any) -> None:
     for bad in ("", "../x", "a b", 7, None):
         drawn = {key: value for key, value in document.items() if key.casefold() != "name"} | {"name": bad}
@@ -210,6 +216,7 @@ def test_P1_S1_a_configuration_without_a_good_name_is_an_error(name: str, comman
 
 
 @given(NAMES, st.sampled_from(["ADD", "CHECK", "GC", "STATUS"]), OBJECTS)
+@example("bridge", "ADD", {"a": "\U00010000"})
 def test_P2_S3_a_version_that_is_not_spoken_is_an_error(name: str, command: str, document: Any) -> None:
     drawn = {key: value for key, value in document.items() if key.casefold() not in ("name", "cniversion")}
     for version, code in (("9.9.9", 1), ("one", 6), (7, 7)):

@@ -128,8 +128,8 @@ def test_a_table_is_text_for_nft() -> None:
         "create table inet t\n"
         "table inet t {\n"
         "\tset s { type ipv4_addr; }\n"
-        "\tchain inner { accept; }\n"
-        "\tchain outer { type filter hook input priority 0; jump inner; drop; }\n"
+        "\tchain inner {\n\t\taccept\n\t}\n"
+        "\tchain outer {\n\t\ttype filter hook input priority 0;\n\t\tjump inner\n\t\tdrop\n\t}\n"
         "}\n"
     )
 

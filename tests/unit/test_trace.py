@@ -15,7 +15,7 @@ from support.drawings import SVG, Svg
 
 from minirt.cni.call import Answered, Calling
 from minirt.cni.inside import Stepping
-from minirt.errors import ConfigError, Conflict, KernelRefused, NotFound, UsageError
+from minirt.errors import ConfigError, Conflict, KernelRefused, NotFound
 from minirt.trace import differences, lines, mermaid, reading, svg, tree
 from minirt.trace.reading import Answer, Call, Step, Trace
 from minirt.trace.recorder import Recorder
@@ -145,7 +145,9 @@ def test_two_processes_that_record_by_one_recorder_are_two_runs(tmp_path: Path) 
     assert [(call.number, call.ok) for call in trace.calls] == [(1, True), (2, True)]
 
 
-@pytest.mark.parametrize("text", ["hello\n", '{"other": 1}\n', "[1]\n", "1\n"])
+@pytest.mark.parametrize(
+    "text", ["hello\n", '{"other": 1}\n', "[1]\n", "1\n", '"trace"\n', '["trace"]\n', "\0" * 100_000 + "\n"]
+)
 def test_a_file_that_is_no_trace_is_neither_added_to_nor_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"
     path.write_text(text + "more\n")
@@ -159,17 +161,6 @@ def test_a_file_that_is_no_trace_is_neither_added_to_nor_read(tmp_path: Path, te
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(KernelRefused, match="No such file"):
         Recorder(str(tmp_path / "none" / "trace"), "minirt run")
-
-
-def test_of_a_file_that_never_ends_no_line_is_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """/dev/full has zeros without end, and a pipe nothing; what could not be written is told, once."""
-    os.mkfifo(tmp_path / "pipe")
-    Recorder(str(tmp_path / "pipe"), "minirt run")
-    record(Path("/dev/full"))
-    assert capfd.readouterr().err == "minirt: the trace /dev/full is not whole: no space left on device\n"
-    (tmp_path / "zeros").write_bytes(bytes(100_000))
-    with pytest.raises(Conflict, match="no trace"):
-        Recorder(str(tmp_path / "zeros"), "minirt run")
 
 
 EVIL = "red \x1b[31m\x00\u2028 <end>"
@@ -206,9 +197,6 @@ def test_a_long_command_of_a_delegate_fits_the_terminal(tmp_path: Path) -> None:
 def test_a_call_that_is_not_there_is_told_with_those_that_are(trace: Trace) -> None:
     with pytest.raises(NotFound, match="no call 4, it has 1 to 3"):
         trace.call(4)
-    for text in ("0x1", "", "-1", "1" * 30):
-        with pytest.raises(UsageError):
-            reading.number(text, "--step")
 
 
 # --- the drawings ---
@@ -230,6 +218,15 @@ def test_the_tree_shows_who_called_whom_and_what_they_changed(trace: Trace) -> N
         f"  └─ $ {LONG[:92]}",
         f"  {LONG[92:]}",
     ]
+
+
+def test_each_command_of_a_step_has_its_branch(tmp_path: Path) -> None:
+    recorder = Recorder(str(tmp_path / "trace"), "minirt run")
+    call = calling("bridge")
+    for event in (call, Stepping(call, "bridge", "ADD", "ip link add x\nip link set x up"), answered(call)):
+        recorder.event(event)
+    shown = tree.Tree().draw(reading.read(str(tmp_path / "trace"))).splitlines()
+    assert shown[2:] == ["   ├─ $ ip link add x", "   └─ $ ip link set x up"]
 
 
 def test_the_full_tree_has_all_that_went_over_the_wire(trace: Trace) -> None:
@@ -324,6 +321,15 @@ def interfaces(mac: str, name: str) -> dict[str, Any]:
             ["exit: 0, now 1", "answer: 10.1.0.2/24, now error 7: no"],
         ),
         (answer("a"), answer("b"), ["stdout:", "  - a", "  + b"]),
+        (answer(RESULT), Answer(0, json.dumps(RESULT), "", 0, "odd"), ["answer: 10.1.0.2/24, now odd"]),
+        (
+            answer({"code": 7, "msg": "no"}, 1),
+            Answer(None, "", "", 0, "cannot start"),
+            [
+                *["exit: 1, now it was not run to its end", "answer: error 7: no, now cannot start"],
+                *["stdout:", '  - {"code": 7, "msg": "no"}'],
+            ],
+        ),
         (answer({}, stderr="x\ny\n"), answer({}, stderr="x\nz\n"), ["stderr:", "    x", "  - y", "  + z"]),
         (
             answer(interfaces("02:00:00:00:00:01", "veth12ab")),
