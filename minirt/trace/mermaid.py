@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minirt.trace.reading import Call, Step, Trace, first_line, shortened
+from minirt.trace.reading import Call, Step, Trace, in_a_note, shortened
 from minirt.visible import visible
 
 RUNTIME = "runtime"
@@ -61,10 +61,8 @@ def _call(call: Call, caller: str, keys: dict[str, str]) -> Iterator[str]:
 
 def _note(steps: list[Step], key: str) -> Iterator[str]:
     if steps:
-        commands = [("undo: " if step.undo else "") + line for step in steps for line in step.commands]
-        texts = [_text(first_line(command)) for command in commands[:_MOST]]
-        if len(commands) > _MOST:
-            texts.append(f"and {len(commands) - _MOST} more")
+        commands, more = in_a_note(steps, _MOST)
+        texts = [*map(_text, commands), *([f"and {more} more"] if more else [])]
         yield f"Note over {key}: {'<br/>'.join(texts)}"
 
 

@@ -13,7 +13,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,6 +188,17 @@ class Trace:
     def root_of(self, wanted: Call) -> Call:
         """The runtime's own call that led to it."""
         return next(root for root in self.roots if wanted in root.calls)
+
+
+def in_a_note(steps: Sequence[Step], most: int, sign: str = "") -> tuple[list[str], int]:
+    """The commands that a drawing's note has room for, a line each, and how many are left out. Where there are too
+    many, settings (sysctl) make room for links, addresses and rules."""
+    lines = [("undo: " if step.undo else sign) + first_line(line) for step in steps for line in step.commands]
+    if len(lines) <= most:
+        return lines, 0
+    weighty = [line for line in lines if "sysctl -w" not in line]
+    kept = (weighty or lines)[:most]
+    return kept, len(lines) - len(kept)
 
 
 def first_line(command: str) -> str:

@@ -21,7 +21,7 @@ from itertools import pairwise
 from cni_plugins.spec.jsontext import dumps
 from minirt.svg import HEADING, page, style, text, wide
 from minirt.trace.mermaid import participants
-from minirt.trace.reading import Call, Run, Step, Trace, first_line, shortened
+from minirt.trace.reading import Call, Run, Step, Trace, in_a_note, shortened
 from minirt.visible import visible
 
 RUNTIME = "minirt"
@@ -154,10 +154,10 @@ def _given(call: Call, known: set[str]) -> list[tuple[str, str]]:
 def _note(steps: list[Step], column: int, caller: int) -> Iterator[_Row]:
     if not steps:
         return
-    commands = [("undo: " if step.undo else "$ ") + line for step in steps for line in step.commands]
-    lines = [("plain", _short(first_line(command))) for command in commands[:_MOST]]
-    if len(commands) > _MOST:
-        lines.append(("quiet", f"and {len(commands) - _MOST} more"))
+    commands, more = in_a_note(steps, _MOST, "$ ")
+    lines = [("plain", _short(command)) for command in commands]
+    if more:
+        lines.append(("quiet", f"and {more} more"))
     yield _Row("note", column, caller, lines)
 
 

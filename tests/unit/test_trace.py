@@ -345,3 +345,11 @@ def interfaces(mac: str, name: str) -> dict[str, Any]:
 )
 def test_two_answers_are_compared_key_by_key(before: Answer, now: Answer, told: list[str]) -> None:
     assert list(differences.lines(differences.between("ADD", before, now))) == told
+
+
+def test_where_a_note_has_no_room_settings_make_it() -> None:
+    texts = ["ip link add a", *(f"sysctl -w x{number}=1" for number in range(5)), "ip addr add b", "nft 'c\nd'"]
+    steps = [Step(text, False) for text in texts]
+    assert reading.in_a_note(steps, 4, "$ ") == (["$ ip link add a", "$ ip addr add b", "$ nft 'c …"], 5)
+    assert reading.in_a_note(steps, 8) == ([*texts[:7], "nft 'c …"], 0)
+    assert reading.in_a_note(steps[1:6], 2) == ([*texts[1:3]], 3)
