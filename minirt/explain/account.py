@@ -205,7 +205,7 @@ class Account:
             self.fact("not one of minirt's: what it changed is seen from outside", call.plugin, level)
             for line in before.changes(before.take(self.netns)):
                 self.fact(line, call.plugin, level)
-        elif not (call.by or answer.exit or call.plugin in self._busy) and call.command in ("ADD", "DEL", "GC"):
+        elif answer.exit == 0 and not (call.by or call.plugin in self._busy) and call.command in ("ADD", "DEL", "GC"):
             self.fact("nothing has to be changed", call.plugin, level)
         if call.plugin in self._plugins:
             self._plugins.remove(call.plugin)
