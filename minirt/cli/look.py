@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 FILTERS = ("id", "name", "status", "network")
 
 
-def _matches(record: Record, filters: tuple[str, ...]) -> bool:
-    """`--filter KEY=VALUE`: all keys must match, any value of one key does. An id matches by its beginning."""
+def _wanted(filters: tuple[str, ...]) -> dict[str, list[str]]:
+    """`--filter KEY=VALUE`: the values by key. Raises UsageError."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         if key not in FILTERS or not equals:
             raise UsageError(f"invalid filter {text!r}", f"KEY=VALUE, KEY being one of {', '.join(FILTERS)}")
         wanted.setdefault(key, []).append(value)
+    return wanted
+
+
+def _matches(record: Record, wanted: dict[str, list[str]]) -> bool:
+    """All keys must match, any value of one key does. An id matches by its beginning."""
     tests: dict[str, Callable[[str], bool]] = {
         "id": record.id.startswith,
         "name": lambda value: value in record.name,
@@ -54,10 +59,11 @@ def ps(values: dict[str, Any]) -> int:
     need_root("ps")
     if values["format"] not in (None, "table", "json"):
         raise UsageError(f"invalid format {values['format']!r}", "table or json")
+    wanted = _wanted(values["filter"])
     found = [
         record
         for record in engine.look().all()
-        if _matches(record, values["filter"]) and (values["all"] or values["filter"] or record.status == RUNNING)
+        if _matches(record, wanted) and (values["all"] or values["filter"] or record.status == RUNNING)
     ]
     found.reverse()  # newest first, as docker lists them
     width = None if values["no_trunc"] else SHORT
