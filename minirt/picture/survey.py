@@ -16,7 +16,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from cni_plugins.spec.jsontext import JsonError, loads
 from minirt.cni.netns import alive
+from minirt.cni.tool import CNITOOL
 from minirt.errors import NotFound
+from minirt.namespaces import NETNS_DIR, path_of
 from minirt.netadmin.catalog import Catalog, User
 from minirt.picture import ruleset
 from minirt.picture.kernel import Eye, Link, Space
@@ -63,13 +65,22 @@ def take(catalog: Catalog, records: Sequence[Record], network: str = "", rules: 
 
 
 def one(containers: Sequence[Container], reference: str) -> Container:
-    """The container called so; an id, or its beginning, serves. Raises NotFound."""
+    """The container called so; an id, or its beginning, serves, and a name of /run/netns. Raises NotFound."""
     exact = [item for item in containers if reference in (item.name, item.id, *item.guests)]
+    exact = exact or [item for item in containers if item.space.identity == _pinned(reference)]
     begun = [container for container in containers if reference and container.id.startswith(reference)]
     if not exact and len(begun) != 1:
         hint = "'minirt ps' lists those that run; 'host' is this machine itself"
         raise NotFound(f"no container {reference!r} with a network namespace of its own", hint)
     return (exact or begun)[0]
+
+
+def _pinned(name: str) -> int:
+    """The namespace that `ip netns` calls so; 0 where there is none."""
+    try:
+        return os.stat(path_of(name)).st_ino if name and "/" not in name else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def _guests(records: Sequence[Record], containers: Sequence[Container], network: str) -> Iterator[str]:
@@ -171,6 +182,13 @@ def _sandbox(result: dict[str, Any]) -> str:
     return ""
 
 
+def _name(subject: _Subject) -> str:
+    """What people call it. The id that cnitool gives says nothing, where the namespace has a name of its own."""
+    folder, name = os.path.split(subject.sandbox)
+    called = subject.name == subject.id and subject.id.startswith(CNITOOL) and folder == NETNS_DIR
+    return name if called and name else subject.name
+
+
 def _given(item: Attached) -> list[str]:
     """The addresses that an attachment was given, as its plugins said."""
     ips = (ip for ip in item.result.get("ips") or () if isinstance(ip, dict))
@@ -217,7 +235,7 @@ class _Surveyor:
         masquerades = tuple(self._masquerades(interfaces))
         return Container(
             subject.id,
-            subject.name,
+            _name(subject),
             space.path,
             space,
             interfaces,

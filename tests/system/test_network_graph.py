@@ -208,7 +208,7 @@ def test_a_namespace_that_is_no_container_of_minirts_is_drawn_as_well(minirt: Co
     path = minirt.machine.netns("lab")
     minirt.ok("cni", "add", "minirt", path)
     text = minirt.ok("network", "graph", "minirt")
-    assert "eth0 in cnitool-" in text and "10.143.0.2/20" in text
+    assert "eth0 in lab (cnitool-" in text and "10.143.0.2/20" in text
     minirt.ok("cni", "del", "minirt", path)
 
 
