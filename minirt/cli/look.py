@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minirt.state import Record
+    from minirt.state import Attached, Record
 
 FILTERS = ("id", "name", "status", "network")
 
@@ -121,12 +121,19 @@ def inspect(values: dict[str, Any]) -> int:
     code = 0
     for reference in values["containers"]:
         try:
-            documents.append(report.document(containers.find(reference)))
+            record = containers.find(reference)
+            documents.append(report.document(record, _guests(record) if containers.store.has_guests(record) else ()))
         except MinirtError as error:
             error.show()
             code = 1
     sys.stdout.write(dumps(documents) + "\n")
     return code
+
+
+def _guests(record: Record) -> list[Attached]:
+    """What has been attached to it by hand, as CNI's cache has it."""
+    users = (user for group in engine.catalog().users().values() for user in group if user.container_id == record.id)
+    return [user.attached for user in users if user.attached not in record.attached]
 
 
 def _namespaces(references: tuple[str, ...]) -> int:
