@@ -8,6 +8,7 @@ from minirt.state import EXITED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from minirt.spec import ContainerSpec
@@ -42,8 +43,8 @@ def row(record: Record) -> dict[str, str]:
     }
 
 
-def document(record: Record) -> dict[str, Any]:
-    """One container of `inspect`."""
+def document(record: Record, guests: Sequence[Attached] = ()) -> dict[str, Any]:
+    """One container of `inspect`. `guests` are what others have attached to it."""
     spec = record.spec
     return {
         "Id": record.id,
@@ -77,15 +78,15 @@ def document(record: Record) -> dict[str, Any]:
         "NetworkSettings": {
             "SandboxKey": record.netns,
             "Ports": _ports(spec),
-            "Networks": _networks(record),
+            "Networks": _networks((*record.attached, *guests)),
         },
     }
 
 
-def _networks(record: Record) -> dict[str, dict[str, Any]]:
+def _networks(attached: Sequence[Attached]) -> dict[str, dict[str, Any]]:
     """By network, as docker has it; a network joined more than once has its other interfaces as `net:eth1`."""
     found: dict[str, dict[str, Any]] = {}
-    for item in record.attached:
+    for item in attached:
         name = f"{item.network}:{item.ifname}" if item.network in found else item.network
         found[name] = attachment(item)
     return found

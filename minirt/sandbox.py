@@ -115,12 +115,15 @@ class Sandbox:
     def _refuse_unknown_image(self) -> None:
         """Before anything is made. Raises NotFound."""
         spec = self.record.spec
-        if not spec.rootfs and spec.image != HOST_IMAGE:
-            raise NotFound(
-                f"no image {spec.image!r}",
-                f"the one image that is built in is {HOST_IMAGE!r}, this machine's own files; "
-                "with --rootfs, IMAGE is a directory",
-            )
+        if spec.rootfs or spec.image == HOST_IMAGE:
+            return
+        hint = (
+            f"the one image that is built in is {HOST_IMAGE!r}, this machine's own files; "
+            "with --rootfs, IMAGE is a directory"
+        )
+        if self._account is not None and spec.image in ("short", "full", "json"):
+            hint = f"behind --explain it needs an equals sign: --explain={spec.image}"
+        raise NotFound(f"no image {spec.image!r}", hint)
 
     def _init(self, group: NoCgroup, size: tuple[int, int]) -> init.Spec:
         """Process 1 as `init` needs to know it."""

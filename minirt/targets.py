@@ -72,7 +72,9 @@ def find(given: Mapping[str, str | None], containers: Containers) -> Target:
     """The target by the one of `given` (a kind of `_KINDS` -> what was said of it) that is there. Raises UsageError."""
     said = {kind: value for kind, value in given.items() if value is not None}
     if len(said) != 1:
-        problem = f"{' and '.join(said)} name the namespace at once" if said else "which network namespace?"
+        names = [kind.upper() if kind == "netns" else f"--{kind}" for kind in said]
+        which = "both" if len(said) == 2 else "all"
+        problem = f"{' and '.join(names)} {which} name the namespace" if said else "which network namespace?"
         raise UsageError(problem, f"{_WHERE} says it")
     ((kind, value),) = said.items()
     return _KINDS[kind](value, containers)

@@ -60,7 +60,13 @@ def of_network(text: str, network: str) -> bool:
 def holder(text: str) -> str:
     """Whom a comment names, in words."""
     words = text.split(" ")
-    return f"container {words[1]} (network {words[0]}, {words[2]})" if len(words) == 3 else repr(text)
+    return told(*words) if len(words) == 3 else repr(text)
+
+
+def told(network: str, container_id: str, ifname: str) -> str:
+    """An attachment in words. Of the ids that engines draw (64 hex digits) 12 say which, as in their own lists."""
+    drawn = len(container_id) == 64 and not container_id.strip("0123456789abcdef")
+    return f"container {container_id[:12] if drawn else container_id} (network {network}, {ifname})"
 
 
 def _short(word: str, longest: int) -> str:

@@ -12,7 +12,7 @@ import os
 from errno import EBUSY, EEXIST
 
 from cni_plugins.sdk.main import warn
-from cni_plugins.sdk.naming import comment, holder, of_container
+from cni_plugins.sdk.naming import comment, holder, of_container, told
 from cni_plugins.sdk.nfnl import Change, Nftables, Refused
 from cni_plugins.sdk.nft import run_nft
 from cni_plugins.sdk.ports import TABLE, Mapping, Publication, from_json, to_json
@@ -354,7 +354,7 @@ def _refuse_shadows(nftables: Nftables, publication: Publication) -> None:
 def _refuse_single(mapping: Mapping, family: int, publication: Publication) -> None:
     for network, owner in SINGLE.users(_thing(mapping, family)):
         if owner.container_id != publication.container_id:
-            who = f"container {owner.container_id} (network {network}, {owner.ifname})"
+            who = told(network, owner.container_id, owner.ifname)
             raise CniError(PLUGIN_SPECIFIC, f"{mapping} is taken by {who} at one of this host's addresses", _CHOOSE)
 
 

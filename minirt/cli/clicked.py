@@ -33,6 +33,18 @@ class LazyGroup(click.Group):
             return LazyGroup(words, name=name, help=verbs.GROUPS[words])
         return command(verbs.load(words)) if words in verbs.TABLE else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; a word that is no verb is told with those that are near, as click does for options alone."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = " or ".join(f"{verb!r}" for verb in get_close_matches(name, verbs.children(self._prefix)))
+            ctx.fail(f"No such command {name!r}.{f' Did you mean {near}?' if near else ''}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(verbs.children(self._prefix).items()))

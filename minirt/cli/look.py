@@ -20,19 +20,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from minirt.state import Record
+    from minirt.state import Attached, Record
 
 FILTERS = ("id", "name", "status", "network")
 
 
-def _matches(record: Record, filters: tuple[str, ...]) -> bool:
-    """`--filter KEY=VALUE`: all keys must match, any value of one key does. An id matches by its beginning."""
+def _wanted(filters: tuple[str, ...]) -> dict[str, list[str]]:
+    """`--filter KEY=VALUE`: the values by key. Raises UsageError."""
     wanted: dict[str, list[str]] = {}
     for text in filters:
         key, equals, value = text.partition("=")
         if key not in FILTERS or not equals:
             raise UsageError(f"invalid filter {text!r}", f"KEY=VALUE, KEY being one of {', '.join(FILTERS)}")
         wanted.setdefault(key, []).append(value)
+    return wanted
+
+
+def _matches(record: Record, wanted: dict[str, list[str]]) -> bool:
+    """All keys must match, any value of one key does. An id matches by its beginning."""
     tests: dict[str, Callable[[str], bool]] = {
         "id": record.id.startswith,
         "name": lambda value: value in record.name,
@@ -54,10 +59,11 @@ def ps(values: dict[str, Any]) -> int:
     need_root("ps")
     if values["format"] not in (None, "table", "json"):
         raise UsageError(f"invalid format {values['format']!r}", "table or json")
+    wanted = _wanted(values["filter"])
     found = [
         record
         for record in engine.look().all()
-        if _matches(record, values["filter"]) and (values["all"] or values["filter"] or record.status == RUNNING)
+        if _matches(record, wanted) and (values["all"] or values["filter"] or record.status == RUNNING)
     ]
     found.reverse()  # newest first, as docker lists them
     width = None if values["no_trunc"] else SHORT
@@ -115,12 +121,19 @@ def inspect(values: dict[str, Any]) -> int:
     code = 0
     for reference in values["containers"]:
         try:
-            documents.append(report.document(containers.find(reference)))
+            record = containers.find(reference)
+            documents.append(report.document(record, _guests(record) if containers.store.has_guests(record) else ()))
         except MinirtError as error:
             error.show()
             code = 1
     sys.stdout.write(dumps(documents) + "\n")
     return code
+
+
+def _guests(record: Record) -> list[Attached]:
+    """What has been attached to it by hand, as CNI's cache has it."""
+    users = (user for group in engine.catalog().users().values() for user in group if user.container_id == record.id)
+    return [user.attached for user in users if user.attached not in record.attached]
 
 
 def _namespaces(references: tuple[str, ...]) -> int:

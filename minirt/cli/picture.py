@@ -7,6 +7,7 @@ from minirt.cli.output import need_root
 from minirt.cli.verb import VALUE, Argument, Option, Verb
 from minirt.errors import MinirtError, UsageError
 from minirt.spec import parse_number
+from minirt.state import RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +42,20 @@ def path(values: dict[str, Any]) -> int:
         raise MinirtError(rules.problem, "what is told of rules above says nothing")
     if values["counters"]:
         print(flush=True)
-        counters.watch(walked, seconds, _say)
+        counters.watch(walked, seconds, _say, _inside(walked.hops[0].space))
     return 0
+
+
+def _inside(space: str) -> str:
+    """What runs a command in the namespace at `space`; nothing for the one that minirt runs in."""
+    from minirt.picture.kernel import OURS
+
+    if space == OURS:
+        return ""
+    ours = next(
+        (record.name for record in engine.look().all() if record.status == RUNNING and record.netns == space), ""
+    )
+    return f"minirt exec {ours}" if ours else f"nsenter --net={space}"
 
 
 def _say(text: str) -> None:
@@ -60,9 +73,9 @@ GRAPH = Verb(
 )
 PATH = Verb(
     "path",
-    "Walk a packet from CONTAINER (or from host, this machine) to DESTINATION: every route, bridge port and rule of "
-    "nftables on its way, what is changed in it, and where it ends. DESTINATION is an address or another container, "
-    "with :PORT or :PORT/udp; without, it is a ping. Nothing is sent.",
+    "Walk a packet from CONTAINER (or from host, this machine, or from a namespace of ip-netns) to DESTINATION: "
+    "every route, bridge port and rule of nftables on its way, what is changed in it, and where it ends. DESTINATION "
+    "is an address or another container, with :PORT or :PORT/udp; without, it is a ping. Nothing is sent.",
     path,
     (
         Option(

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, Any] = {}
 IFNAME = "eth0"
+CNITOOL = "cnitool-"  # what its ids begin with
 
 # What to do about an error object; the codes that say all by their message alone are left out.
 HINTS = {
@@ -115,7 +116,7 @@ def container_id(netns: str) -> str:
     """The id by which cnitool attaches the namespace at the absolute path `netns`: 10 bytes of the path's SHA-512."""
     from _hashlib import openssl_sha512
 
-    return f"cnitool-{openssl_sha512(os.fsencode(netns)).hexdigest()[:20]}"
+    return f"{CNITOOL}{openssl_sha512(os.fsencode(netns)).hexdigest()[:20]}"
 
 
 class Tool:

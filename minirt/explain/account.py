@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, Any] = {}
 _EVER = float("inf")
 RUNTIME = "runtime"
+WAITS = ("all is there: process 1 becomes ", "one more process in the container ")  # facts, behind which it waits
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
 
@@ -117,12 +118,12 @@ class Account:
 
     def starts(self, record: Record) -> None:
         """Its workload is about to start."""
-        self.fact(f"all is there: process 1 becomes {' '.join(record.spec.args)}")
+        self.fact(f"{WAITS[0]}{' '.join(record.spec.args)}")
 
     def joins(self, record: Record) -> None:
         """A process is about to be started in a container that is there."""
         self.netns = record.netns
-        self.fact(f"one more process in the container {record.name}", id=record.id)
+        self.fact(f"{WAITS[1]}{record.name}", id=record.id)
 
     def ends(self, record: Record, number: int, grace: float) -> None:
         """A container is about to be stopped by a signal."""

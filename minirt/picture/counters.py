@@ -12,6 +12,7 @@ however that ends, so nothing is left over when this one is killed.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from minirt.visible import line as shown
 _PATIENCE = 5.0
 _PRIORITY = -150  # behind conntrack (-200), before any translation (-100)
 _OUT, _BACK = "out", "back"
+# A chain, and a rule's counter, in nft's text: of a table that is owned nft 1.0.6 prints no JSON that is whole.
+_COUNTED = re.compile(r"^\tchain (\S+) \{$|counter packets (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,17 @@ class Counters:
         """The table of one namespace, chain by chain; only those that are complete. Raises MinirtError."""
         try:
             with _within(space):
-                listed = ruleset.objects("list", "table", "inet", self._table)
+                listed = ruleset.listed("list", "table", "inet", self._table)
         except subprocess.CalledProcessError:
             return {}  # nft says that there is none
         except (OSError, subprocess.SubprocessError) as error:
             raise MinirtError(f"cannot read the counters in {space}: {error}") from error
         counted: dict[str, list[int]] = {}
-        for item in listed:
-            if rule := item.get("rule"):
-                packets = next(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
-                counted.setdefault(rule["chain"], []).append(packets)
+        for chain, packets in _COUNTED.findall(listed):
+            if chain:
+                rules = counted[chain] = []
+            else:
+                rules.append(int(packets))
         return {chain: (both[0], both[1]) for chain, both in counted.items() if len(both) == 2}
 
 
@@ -177,14 +181,16 @@ class _Owner:
             self._process.stderr.close()
 
 
-def watch(walk: Walk, seconds: float | None, say: Callable[[str], None]) -> None:
-    """Count until `seconds` have passed, or ctrl-C; a line whenever something has come."""
+def watch(walk: Walk, seconds: float | None, say: Callable[[str], None], inside: str = "") -> None:
+    """Count until `seconds` have passed, or ctrl-C; a line whenever something has come. `inside` is what one types to
+    run a command where the walk begins."""
     rules = _rules(walk)
     with Counters(walk) as counters:
         say("packets out/back:")
         for number, point in enumerate(counters.points, 1):
             say(shown(f"  [{number}] {point.label}"))
         say("          " + "".join(f"{f'[{number}]':>11}" for number in range(1, len(counters.points) + 1)))
+        say(shown(f"now send some, from another terminal: {f'{inside} ' if inside else ''}{_sending(walk.packet)}"))
         deadline = None if seconds is None else time.monotonic() + seconds
         last: list[tuple[int, int]] = []
         try:
@@ -200,6 +206,19 @@ def watch(walk: Walk, seconds: float | None, say: Callable[[str], None]) -> None
             pass
     for text in _gained(rules):
         say(text)
+
+
+def _sending(packet: Packet) -> str:
+    """A command that sends such a packet."""
+    to = packet.destination
+    match packet.protocol:
+        case "tcp":
+            return f"bash -c '</dev/tcp/{to}/{packet.port}'"
+        case "udp":
+            return f"bash -c 'echo >/dev/udp/{to}/{packet.port}'"
+        case "sctp":
+            return f"socat - SCTP:{f'[{to}]' if packet.six else to}:{packet.port}"
+    return f"ping -c 1 {to}"
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class Port:
 
 @dataclass(frozen=True)
 class Container:
-    """A container whose network namespace is there. `guests` are the names of those that run in it as well."""
+    """A container whose network namespace is there. `guests` are the names of those that run in it as well; `unmasked`
+    are those of its addresses whose masquerade was asked for and is not there."""
 
     id: str
     name: str
@@ -92,6 +93,7 @@ class Container:
     ports: tuple[Port, ...]
     masquerades: tuple[str, ...]
     guests: tuple[str, ...] = ()
+    unmasked: tuple[str, ...] = ()
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -131,6 +133,13 @@ class Picture:
             if address not in masked
         }
         return tuple(dict.fromkeys(item if _subnet(item) in plain else _subnet(item) for item in sorted(masked)))
+
+    @property
+    def unmasked(self) -> tuple[str, ...]:
+        """What should leave as the host's own and does not: subnets, where none of the picture's in them do."""
+        masked = {_subnet(address) for container in self.containers for address in container.masquerades}
+        lost = sorted(address for container in self.containers for address in container.unmasked)
+        return tuple(dict.fromkeys(item if _subnet(item) in masked else _subnet(item) for item in lost))
 
     @property
     def uplinks(self) -> tuple[Link, ...]:

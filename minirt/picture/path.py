@@ -16,6 +16,7 @@ from minirt import files
 from minirt.namespaces import Inside
 from minirt.picture import ruleset, translation
 from minirt.picture.kernel import OURS, Eye, Link, Way
+from minirt.picture.listening import heard
 from minirt.picture.matching import Packet
 from minirt.picture.model import PARENT, VETH, Container, Interface, Picture
 from minirt.picture.ruleset import Hit, Passage, Ruleset
@@ -92,7 +93,7 @@ class Walker:
             if way is None or packet is None:
                 return walk
             if way.kind == "local":
-                walk.stop(DELIVERED, f"to {container.name} itself, by lo")
+                _deliver(walk, f"to {container.name} itself, by lo", packet)
                 return walk
             packet = self._hook(walk, start.rules(), "postrouting", replace(packet, leaving=way.link))
             link = container.space.named(way.link)
@@ -219,7 +220,17 @@ class Walker:
                 hop.say(hook, f"{'' if hit.certain else 'perhaps: '}{hit.rule.place}: {hit.rule.text}", hit)
         if passage.dropped:
             walk.stop(DROPPED, f"at {hook} of {device or hop.place} by {passage.dropped}")
+        elif tables := self._tables(hook, device) if not any(hit.verdict for hit in passage.hits) else ():
+            hop.say(hook, f"no rule of {', '.join(tables)} matches: it passes")
         return not passage.dropped
+
+    def _tables(self, hook: str, device: str) -> tuple[str, ...]:
+        """Those that have rules at a hook of a bridge, or of `device`."""
+        families = ("netdev", "inet") if device else ("bridge",)
+        chains = (chain for chain in self._rules.chains if chain.hook == hook and chain.family in families)
+        return tuple(
+            dict.fromkeys(f"{chain.family} {chain.table}" for chain in chains if not device or device in chain.devices)
+        )
 
     def _called(self, packet: Packet) -> bool:
         """Whether frames that a bridge passes on are shown to the rules for packets."""
@@ -263,7 +274,7 @@ class Walker:
     def _input(self, walk: Walk, packet: Packet) -> None:
         """For the host itself."""
         if self._hook(walk, self._rules, "input", replace(packet, local=True)) is not None:
-            walk.stop(DELIVERED, f"to the host itself, {packet.destination}")
+            _deliver(walk, f"to the host itself, {packet.destination}", packet)
 
     def _out(self, walk: Walk, way: Way, packet: Packet) -> None:
         """Out of the host by one of its links."""
@@ -300,7 +311,7 @@ class Walker:
             if passed is None:
                 return
             packet = passed
-        walk.stop(DELIVERED, f"to {container.name}, {packet.destination}")
+        _deliver(walk, f"to {container.name}, {packet.destination}", packet)
 
     # --- rules -------------------------------------------------------------------------------------------------------
 
@@ -365,6 +376,13 @@ class Walker:
             if any(there(item) and _has(item, address) for item in container.interfaces):
                 return container
         return None
+
+
+def _deliver(walk: Walk, whom: str, packet: Packet) -> None:
+    """It has come to its end, where somebody may listen or not."""
+    there = heard(walk.hops[-1].space, packet.protocol, packet.destination, packet.port)
+    nobody = f", where nobody listens at {packet.port}/{packet.protocol}" if there is False else ""
+    walk.stop(DELIVERED, f"{whom}{nobody}")
 
 
 def _tell(hop: Hop, hook: str, passage: Passage, rules: Ruleset, why: str) -> None:

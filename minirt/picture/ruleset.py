@@ -274,7 +274,7 @@ def _lines(text: str) -> dict[tuple[str, str, int], str]:
 def read() -> Ruleset:
     """The rules of the namespace that this process is in."""
     try:
-        items, text = objects("list", "ruleset"), _nft("-a", "list", "ruleset")
+        items, text = objects("list", "ruleset"), listed("-a", "list", "ruleset")
     except (OSError, subprocess.SubprocessError) as error:
         return Ruleset([], "", f"the rules of nftables cannot be read, and none are shown: {error}")
     return Ruleset(items, text)
@@ -284,7 +284,7 @@ def objects(*words: str) -> list[dict[str, Any]]:
     """What nft lists, as the objects of its JSON. When rules change while it reads, it begins anew and prints both:
     then it is asked again. Raises OSError, subprocess.SubprocessError."""
     for _ in range(_TRIES):
-        document = _nft("-j", *words)
+        document = listed("-j", *words)
         try:
             return [item for item in json.loads(document)["nftables"] if "metainfo" not in item]
         except json.JSONDecodeError:
@@ -300,7 +300,8 @@ def program() -> str:
     return found
 
 
-def _nft(*words: str) -> str:
+def listed(*words: str) -> str:
+    """What nft prints. Raises OSError, subprocess.SubprocessError."""
     env = os.environ | {"LC_ALL": "C.UTF-8"}
     command = (program(), *words)
     done = subprocess.run(command, capture_output=True, env=env, timeout=30, check=True)  # noqa: S603

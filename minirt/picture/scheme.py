@@ -14,6 +14,7 @@ from minirt.visible import line as shown
 
 OUTSIDE, UPLINKS, ROUTING, WIRES, CONTAINERS = range(5)
 HEAD, MONO, QUIET, WARN = "head", "mono", "quiet", "warn"
+_LOST = ": not in nftables"
 
 
 @dataclass
@@ -127,16 +128,17 @@ def _facts(link: Link, mac: bool = True) -> list[Line]:
 def _routing(picture: Picture, scheme: Scheme) -> None:
     """What the host does with packets: where they go, under whose address, and which come in."""
     card = Card("routing", ROUTING, "routing", "the host's IP", "routing")
-    if picture.masquerades:
+    if picture.masquerades or picture.unmasked:
         card.lines.append(Line("masquerade", HEAD))
         card.lines += [Line(address) for address in picture.masquerades]
+        card.lines += [Line(f"{address}{_LOST}", WARN) for address in picture.unmasked]
     published = [(port, container) for container in picture.containers for port in container.ports]
     if published:
         card.lines.append(Line("published ports", HEAD))
     for port, container in published:
         text = f"{port.outer} → {container.name} {port.inside}"
         missing = port.state == MISSING
-        card.lines.append(Line(f"{text}: not in nftables" if missing else text, WARN if missing else MONO))
+        card.lines.append(Line(f"{text}{_LOST}" if missing else text, WARN if missing else MONO))
     card.lines.append(Line("routes out", HEAD))
     card.lines += [Line(str(route)) for route in picture.ways_out] or [Line("no default route", WARN)]
     scheme.cards.append(card)

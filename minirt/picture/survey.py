@@ -14,8 +14,11 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from cni_plugins.spec.jsontext import JsonError, loads
 from minirt.cni.netns import alive
+from minirt.cni.tool import CNITOOL
 from minirt.errors import NotFound
+from minirt.namespaces import NETNS_DIR, path_of
 from minirt.netadmin.catalog import Catalog, User
 from minirt.picture import ruleset
 from minirt.picture.kernel import Eye, Link, Space
@@ -62,13 +65,22 @@ def take(catalog: Catalog, records: Sequence[Record], network: str = "", rules: 
 
 
 def one(containers: Sequence[Container], reference: str) -> Container:
-    """The container called so; an id, or its beginning, serves. Raises NotFound."""
+    """The container called so; an id, or its beginning, serves, and a name of /run/netns. Raises NotFound."""
     exact = [item for item in containers if reference in (item.name, item.id, *item.guests)]
+    exact = exact or [item for item in containers if item.space.identity == _pinned(reference)]
     begun = [container for container in containers if reference and container.id.startswith(reference)]
     if not exact and len(begun) != 1:
         hint = "'minirt ps' lists those that run; 'host' is this machine itself"
         raise NotFound(f"no container {reference!r} with a network namespace of its own", hint)
     return (exact or begun)[0]
+
+
+def _pinned(name: str) -> int:
+    """The namespace that `ip netns` calls so; 0 where there is none."""
+    try:
+        return os.stat(path_of(name)).st_ino if name and "/" not in name else 0
+    except (OSError, ValueError):
+        return 0
 
 
 def _guests(records: Sequence[Record], containers: Sequence[Container], network: str) -> Iterator[str]:
@@ -111,12 +123,22 @@ class _Subject:
 
     @property
     def wishes(self) -> Iterator[Port]:
-        """The ports that its attachments were asked to publish (CNI's capability portMappings)."""
+        """The ports that its attachments were asked to publish (CNI's capability portMappings): each once for every
+        family that it has an address of, for a port of one family never leads to the other."""
         for item in self.attached.values():
+            targets = [address.partition("/")[0] for address in _given(item)]
             for wish in item.wishes.get("portMappings") or ():
                 if isinstance(wish, dict) and isinstance(outer := wish.get("hostPort"), int):
-                    protocol, address = wish.get("protocol") or "tcp", wish.get("hostIP") or ""
-                    yield Port(str(protocol), str(address), outer, "", wish.get("containerPort") or outer, MISSING)
+                    protocol, address = wish.get("protocol") or "tcp", str(wish.get("hostIP") or "")
+                    port = Port(str(protocol), address, outer, "", wish.get("containerPort") or outer, MISSING)
+                    served = [target for target in targets if not address or _six(target) == _six(address)]
+                    for target in {_six(target): target for target in reversed(served)}.values():
+                        yield replace(port, target=target)
+
+    def masked(self, interface: str) -> Sequence[str]:
+        """The addresses of an interface whose masquerade was asked for (`ipMasq` of bridge and ptp)."""
+        item = self.attached.get(interface)
+        return _given(item) if item and any(plugin.get("ipMasq") is True for plugin in _plugins(item)) else ()
 
 
 def _subjects(users: Sequence[User], records: Sequence[Record], network: str) -> list[_Subject]:
@@ -160,6 +182,33 @@ def _sandbox(result: dict[str, Any]) -> str:
     return ""
 
 
+def _name(subject: _Subject) -> str:
+    """What people call it. The id that cnitool gives says nothing, where the namespace has a name of its own."""
+    folder, name = os.path.split(subject.sandbox)
+    called = subject.name == subject.id and subject.id.startswith(CNITOOL) and folder == NETNS_DIR
+    return name if called and name else subject.name
+
+
+def _given(item: Attached) -> list[str]:
+    """The addresses that an attachment was given, as its plugins said."""
+    ips = (ip for ip in item.result.get("ips") or () if isinstance(ip, dict))
+    return [address for ip in ips if isinstance(address := ip.get("address"), str)]
+
+
+def _plugins(item: Attached) -> list[dict[str, Any]]:
+    """The configurations of an attachment's plugins; of a list that is not one, none."""
+    try:
+        document = loads(item.config)
+    except JsonError:
+        return []
+    found = document.get("plugins", [document]) if isinstance(document, dict) else ()
+    return [plugin for plugin in found if isinstance(plugin, dict)] if isinstance(found, list) else []
+
+
+def _six(address: str) -> bool:
+    return ":" in address
+
+
 class _Surveyor:
     """Looks at containers, beside the host and its rules; of one network, or of all."""
 
@@ -183,15 +232,17 @@ class _Surveyor:
         interfaces = tuple(self._interfaces(subject, space))
         own = [address.partition("/")[0] for item in interfaces for address in item.link.addresses]
         there = tuple(port for port in self._published if port.target in own)
+        masquerades = tuple(self._masquerades(interfaces))
         return Container(
             subject.id,
-            subject.name,
+            _name(subject),
             space.path,
             space,
             interfaces,
-            (*there, *self._missing(subject, there, own)),
-            tuple(self._masquerades(interfaces)),
+            (*there, *self._missing(subject, there)),
+            masquerades,
             subject.guests,
+            tuple(self._unmasked(subject, interfaces, masquerades)),
         )
 
     def _interfaces(self, subject: _Subject, space: Space) -> Iterator[Interface]:
@@ -201,13 +252,12 @@ class _Surveyor:
             if item or (not self._network and not link.loopback and (link.up or link.addresses)):
                 yield Interface(item.network if item else "", link, wire(link, space, self._host))
 
-    def _missing(self, subject: _Subject, there: Sequence[Port], own: Sequence[str]) -> Iterator[Port]:
+    def _missing(self, subject: _Subject, there: Sequence[Port]) -> Iterator[Port]:
         """What was asked for and is not there: somebody has flushed it, or it is kept where nft does not see it."""
-        target = next((address for address in own if ":" not in address), own[0] if own else "")
         state = UNKNOWN if self._rules.problem else MISSING
         for wish in subject.wishes:
             if not any(_fulfils(port, wish) for port in there):
-                yield replace(wish, target=target, state=state)
+                yield replace(wish, state=state)
 
     def _masquerades(self, interfaces: Sequence[Interface]) -> Iterator[str]:
         """Its addresses that leave the host as the host's own."""
@@ -216,10 +266,19 @@ class _Surveyor:
                 if masqueraded(self._rules, address.partition("/")[0]):
                     yield address
 
+    def _unmasked(
+        self, subject: _Subject, interfaces: Sequence[Interface], masquerades: Sequence[str]
+    ) -> Iterator[str]:
+        """Its addresses whose masquerade was asked for, and lost."""
+        for item in interfaces if not self._rules.problem else ():
+            asked = subject.masked(item.link.name)
+            yield from (address for address in item.link.addresses if address in asked and address not in masquerades)
+
 
 def _fulfils(port: Port, wish: Port) -> bool:
     """Whether a port that is there is the one that was asked for; perhaps at one of the host's addresses alone."""
     asked = port.protocol == wish.protocol and port.number <= wish.number <= max(port.number, port.until)
+    asked = asked and _six(port.target) == _six(wish.target)
     return asked and wish.address in ("", "0.0.0.0", "::", port.address)  # noqa: S104 - compared, not bound
 
 

@@ -17,6 +17,8 @@ from minirt.picture.model import MISSING, PARENT, VETH, Container, Interface, Pi
 from minirt.terminal import WIDTH
 from minirt.visible import line as shown
 
+_LOST = "  (asked for, but no rule of nftables does it)"
+
 
 @dataclass
 class Branch:
@@ -35,6 +37,7 @@ def draw(picture: Picture) -> str:
         root.below.append(Branch("out: no default route, so nothing leads further than the host's own links"))
     root.below += [Branch(*_link(link)) for link in picture.uplinks if not _carries(picture, link)]
     root.below += [Branch(f"masquerade: {address}") for address in picture.masquerades]
+    root.below += [Branch(f"masquerade: {address}{_LOST}") for address in picture.unmasked]
     root.below += list(_ports(picture))
     root.below += [_bridge(picture, bridge) for bridge in picture.bridges]
     root.below += list(_straight(picture))
@@ -53,7 +56,7 @@ def _link(link: Link, kind: str = "") -> tuple[str, list[str]]:
 def _ports(picture: Picture) -> Iterator[Branch]:
     for container in picture.containers:
         for port in container.ports:
-            lost = "" if port.state != MISSING else "  (asked for, but no rule of nftables does it)"
+            lost = "" if port.state != MISSING else _LOST
             yield Branch(f"published: {port.outer} → {container.name} {port.inside}{lost}")
 
 

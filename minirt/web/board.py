@@ -27,6 +27,7 @@ class Board:
         self._list = "[]"
         self._stories: dict[str, Story] = {}
         self._named: Callable[[str], str] = str
+        self._ended = False
 
     # --- for the lookout ---------------------------------------------------------------------------------------------
 
@@ -45,6 +46,13 @@ class Board:
             _list=json.dumps([story.to_json(named) for story in stories]),
             _named=named,
         )
+
+    def end(self, patience: float = 1.0) -> None:
+        """Tell all readers that there will be no more, and wait until they have been told."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._readers, patience)
 
     def _put(self, **values: Any) -> None:
         with self._changed:
@@ -69,15 +77,17 @@ class Board:
             reader.skip(self._stories.values())
         self._wake()
         try:
-            while True:
+            while not self._ended:
                 yield self._wait(reader)
+            yield [("ended", "{}")]
         finally:
             with self._changed:
                 self._readers -= 1
+                self._changed.notify_all()
 
     def _wait(self, reader: _Reader) -> list[tuple[str, str]]:
         with self._changed:
-            if not (events := [*self._news(reader)]):
+            if not (events := [*self._news(reader)]) and not self._ended:
                 self._changed.wait(HEARTBEAT)
                 events = [*self._news(reader)]
             return events

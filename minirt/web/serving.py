@@ -29,6 +29,7 @@ def serve(catalog: Catalog, containers: Shelf, port: int, network: str, environ:
                 server.answer(servers, lookout.board)
                 print(f"http://127.0.0.1:{servers[0].server_port}/", flush=True)
                 lookout.keep()
+                lookout.board.end()
     except (Interrupted, KeyboardInterrupt):
         pass
     finally:

@@ -12,18 +12,20 @@ from collections.abc import Callable
 from typing import Any
 
 from minirt.errors import KernelRefused
-from minirt.explain.account import ANSWER, CALL, PROBLEM, RUNTIME, Item
+from minirt.explain.account import ANSWER, CALL, FACT, PROBLEM, RUNTIME, WAITS, Item
 from minirt.explain.story import FORMAT
 from minirt.explain.text import FULL, Text
 from minirt.state import STORIES
 
 KEPT = 100  # stories; the oldest that have ended make room
 _CHUNK = 1 << 20
+_BESIDE = "process 1"  # what it tells, it tells on its own account
 _BIRTH = 5.0  # seconds in which a writer has taken its lock
 
 
 class Story:
-    """One command: its items, each with `lines`, as `--explain=full` prints it, and `at`, seconds since the start."""
+    """One command: its items, each with `lines`, as `--explain=full` prints it, and `at`, seconds since the start.
+    Behind an item that `waits` the command itself has nothing to do, as long as a process of the container's runs."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.id = name
@@ -33,6 +35,7 @@ class Story:
         self._names: dict[str, str] = {}  # as the story itself tells them
         self._verbs: list[str] = []
         self._failed = False
+        self._runs = False
         self._head: dict[str, Any] = {}
         self._fd = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._read = 0  # bytes, up to the end of a line
@@ -87,7 +90,9 @@ class Story:
             lines = self._printed(item)
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # cut off by a full disk, or another version's
-        self.items.append({**item.to_json(), "lines": lines, "at": document.get("at", 0)})
+        waits = item.kind == FACT and item.who == RUNTIME and item.text.startswith(WAITS)
+        self._runs = waits or (self._runs and item.who == _BESIDE)
+        self.items.append({**item.to_json(), "lines": lines, "at": document.get("at", 0), "waits": waits})
         self._note(item)
 
     def _printed(self, item: Item) -> list[str]:
@@ -118,6 +123,7 @@ class Story:
             "container_ids": self.containers,
             "time": _instant(self._head.get("time", 0)),
             "done": self.done,
+            "runs": self._runs and not self.done,
             "failed": self._failed,
             "verbs": self._verbs,
             "count": len(self.items),

@@ -10,7 +10,7 @@ from cni_plugins.spec.record import replace
 from minirt.errors import MinirtError
 from minirt.netadmin.catalog import Catalog, Entry
 from minirt.picture import scheme, survey, svg, text
-from minirt.picture.model import Container, Picture
+from minirt.picture.model import MISSING, Container, Picture, Port
 from minirt.report import instant
 from minirt.shelf import Shelf
 from minirt.state import EXITED, SHORT, Record, Store
@@ -109,8 +109,12 @@ def _interfaces(container: Container | None) -> dict[str, Any]:
             }
             for item in container.interfaces
         ],
-        "ports": [f"{port.outer} → {port.inside}" for port in container.ports],
+        "ports": [_port(port) for port in container.ports],
     }
+
+
+def _port(port: Port) -> str:
+    return f"{port.outer} → {port.inside}{': not in nftables' if port.state == MISSING else ''}"
 
 
 def _network(entry: Entry) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def leaves_nothing(minirt: Command) -> None:
         (("-w", "/etc/passwd", *HOST), "/etc/passwd"),
         (("-e", "=1", *HOST), "invalid environment variable"),
         (("nonsense",), "nonsense"),
+        (("--explain", "full", *HOST), "hint: behind --explain it needs an equals sign: --explain=full"),
         (("",), "the name of the image is empty"),
         (("--rootfs", "", "true"), "the name of the image is empty"),
         (("--name", "x" * 300, *HOST), "longer than"),

@@ -228,14 +228,31 @@ def test_a_container_joins_one_more_network_and_leaves_it(minirt: Command, how: 
     assert cached() == [f"lab-{name}-eth5"]
     assert "10.50.0.2/24" in minirt.ok("exec", "web", "ip", "-br", "addr", "show", "eth5")
     minirt.ok("cni", "check", "lab", "--container", name[:8])
+    (joined,) = minirt.inspect("web")["NetworkSettings"]["Networks"].items()
+    assert joined[0] == "lab" and (joined[1]["Interface"], joined[1]["IPAddress"]) == ("eth5", "10.50.0.2")
     if how == "del":
         minirt.ok("cni", "del", "lab", "--container", "web")
+        assert minirt.inspect("web")["NetworkSettings"]["Networks"] == {}
         assert "eth5" not in minirt.ok("exec", "web", "ip", "-br", "link")
     elif how == "end of its command":
         minirt.ok("stop", "-t0", "web")
         assert leases() == []
     minirt.ok("rm", "-f", "web")
     assert leases() == [] and cached() == [] and minirt.machine.links() <= {"lo", "cni-lab"}
+
+
+@pytest.mark.usefixtures("lab")
+def test_what_a_container_has_of_its_own_is_shown_once_beside_its_guests(minirt: Command) -> None:
+    minirt.ok("run", "-d", "--name", "web", "host", "sleep", "600")
+    minirt.ok("cni", "add", "lab", "--container", "web", "-i", "eth5")
+    minirt.ok("cni", "add", "lab", "--container", "web", "-i", "eth6")
+    shown = minirt.inspect("web")["NetworkSettings"]["Networks"]
+    assert {name: item["Interface"] for name, item in shown.items()} == {
+        "lab": "eth0",
+        "lab:eth5": "eth5",
+        "lab:eth6": "eth6",
+    }
+    minirt.ok("rm", "-f", "web")
 
 
 @pytest.mark.usefixtures("lab")

@@ -49,7 +49,8 @@ def test_a_stopped_container_is_told_to_be_one(minirt: Command) -> None:
     ("words", "says"),
     [
         (("add", "lab"), "which network namespace?"),
-        (("add", "lab", "{box}", "--pid", "1"), "netns and pid name the namespace at once"),
+        (("add", "lab", "{box}", "--pid", "1"), "NETNS and --pid both name the namespace"),
+        (("add", "lab", "--container", "x", "--pid", "1"), "--pid and --container both name the namespace"),
         (("add", "lab", "/run/netns/none"), "no network namespace at '/run/netns/none'"),
         (("add", "lab", "/etc/passwd"), "'/etc/passwd' is not a network namespace"),
         (("add", "lab", "/proc/self/ns/mnt"), "is not a network namespace"),

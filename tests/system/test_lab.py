@@ -57,7 +57,7 @@ def test_what_is_typed_on_the_left_is_seen_on_the_right(tmp_path: Path, home: di
         screen.until(r"│  eth0@if\d+ +UP +10\.143\.0\.2/20")
         screen.until(r"│  default via 10\.143\.0\.1 dev eth0")
         screen.until("master minirt0")
-        screen.until("│  table inet cni_portmap")
+        screen.until(r"│  table inet cni_portmap: map any4 \{ tcp \. 8080 comment")
         assert "tcp . 8080" in minirt.machine.text(LAB, "look")
 
         screen.type("minirt rm --force web")
@@ -106,6 +106,26 @@ def test_on_a_small_terminal_the_panes_are_one_above_the_other(tmp_path: Path, h
         screen.until("│# ip -brief address")
         screen.resize(100, 30)
         screen.until("^# ip -brief address")
+        screen.type("exit")
+        assert screen.ended() == 0
+
+
+def test_what_a_step_adds_to_nftables_has_room_where_the_panes_are_one_above_the_other(
+    tmp_path: Path, home: dict[str, str], minirt: Command
+) -> None:
+    """Of 25 lines most are taken by links, addresses and routes: sets that are empty, and rules, do not come first."""
+    with Screen(tmp_path, LAB, columns=160, rows=50, environment=home) as screen:
+        screen.until("^# ip -brief address")
+        screen.type("minirt run -q -d --name web -p 8080:80 host sleep 600")
+        screen.until(r"^  table inet cni_portmap: map any4 \{ tcp \. 8080 comment .* : 10\.143\.0\.2 \. 80 \}")
+        screen.until(r"^  table inet cni_masquerade: set subnets4 \{ 10\.143\.0\.0/20")
+        identity = minirt.inspect("web")["Id"]
+        shown = minirt.machine.text(LAB, "look")
+        listed = shown.partition("(elements)")[2].partition("# lsns")[0]
+        assert identity[:12] in listed and identity not in listed and "host4" not in listed
+        assert "masquerade\n" in shown.partition("(rules)")[2], "the rules are there, too"
+        screen.type("minirt rm --force web")
+        screen.until(r"minirt0 +DOWN")
         screen.type("exit")
         assert screen.ended() == 0
 

@@ -61,6 +61,10 @@ def test_a_reader_in_the_background_waits_for_its_input(minirt: Command) -> None
     minirt.ok("rm", "-f", "reader", "eof")
 
 
+def test_a_filter_that_is_none_is_told_where_no_container_is_looked_at(minirt: Command) -> None:
+    assert "invalid filter 'colour=red'" in minirt.fails(1, "ps", "--filter", "colour=red")
+
+
 def test_ps_filters_and_speaks_json(minirt: Command) -> None:
     minirt.ok("run", "-d", "--name", "one", "-p", "8080:80", *SLEEP)
     minirt.ok("run", "-d", "--name", "two", *SLEEP)

@@ -136,15 +136,53 @@ def test_networks_of_other_peoples_plugins_are_drawn(minirt: Command) -> None:
 
 def test_what_is_asked_for_and_not_there_is_told(minirt: Command) -> None:
     """After `nft flush ruleset` nothing is published or masqueraded any more, whatever the records say."""
-    minirt.ok("run", "-d", "--name", "web", "-p", "8080:80", *SLEEP)
+    minirt.ok("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1:81:81", *SLEEP)
+    (six,) = (ip for ip in minirt.machine.addresses("eth0", Path(sandbox(minirt, "web")).name) if ip.startswith("fd"))
+    asked = ["masquerade: 10.143.0.0/20", "masquerade: fd6d:696e:6972:7400::/64"]
+    asked += ["published: 8080/tcp → web 10.143.0.2:80", f"published: 8080/tcp → web [{six.partition('/')[0]}]:80"]
+    asked += ["published: 127.0.0.1:81/tcp → web 10.143.0.2:81"]
     before = minirt.ok("network", "graph")
-    assert "masquerade: 10.143.0.0/20" in before and "published: 8080/tcp → web 10.143.0.2:80\n" in before
-    assert "no default route" in before
+    assert "no default route" in before and "asked for" not in before
+    assert sorted(told_of(before)) == sorted(asked)
     minirt.machine.run("nft", "flush", "ruleset")
-    after = minirt.ok("network", "graph")
-    assert "masquerade" not in after
-    assert "published: 8080/tcp → web 10.143.0.2:80  (asked for, but no rule of nftables does it)" in after
+    lost = [f"{line}  (asked for, but no rule of nftables does it)" for line in asked]
+    assert sorted(told_of(minirt.ok("network", "graph"))) == sorted(lost)
+    for form, text in drawn(minirt).items():
+        assert form == "text" or text.count("not in nftables") >= len(asked), form
+    minirt.ok("network", "reload", "web")
+    minirt.machine.run("nft", "delete", "element", "inet", "cni_portmap", "any6", "{ tcp . 8080 }")
+    assert [line for line in told_of(minirt.ok("network", "graph")) if "asked for" in line] == [lost[3]]
     minirt.ok("rm", "-f", "web")
+
+
+def test_a_masquerade_that_is_lost_is_told_of_those_alone_who_asked_for_it(minirt: Command) -> None:
+    """Nothing is published; and the networks of others, and an internal one, lose nothing."""
+    minirt.machine.leaves("link *", "address *", "directory /etc/cni*")
+    minirt.ok("network", "create", "blue", "--subnet", "10.60.0.0/24")
+    minirt.ok("network", "create", "quiet", "--internal", "--subnet", "10.61.0.0/24")
+    minirt.ok("run", "-d", "--name", "a", "--network", "blue", "--network", "quiet", *SLEEP)
+    netns = minirt.machine.netns("box")
+    minirt.ok("cni", "add", "blue", netns)
+    minirt.machine.run("nft", "flush", "ruleset")
+    lost = "masquerade: 10.60.0.0/24  (asked for, but no rule of nftables does it)"
+    assert told_of(minirt.ok("network", "graph")) == told_of(minirt.ok("network", "graph", "blue")) == [lost]
+    assert told_of(minirt.ok("network", "graph", "quiet")) == []
+    minirt.ok("network", "reload", "a")
+    kept = ["masquerade: 10.60.0.0/24"]
+    assert told_of(minirt.ok("network", "graph")) == kept
+    minirt.ok("cni", "del", "blue", netns)
+    minirt.ok("rm", "-f", "a")
+    minirt.ok("network", "rm", "blue", "quiet")
+
+
+def told_of(text: str) -> list[str]:
+    """What is told of masquerade and published ports."""
+    lines = re.sub(r"\n[│ ]+", " ", text).replace("\n", " ").split("─ ")
+    return [line.rstrip("├└│ ") for line in lines if line.startswith(("masquerade: ", "published: "))]
+
+
+def sandbox(minirt: Command, name: str) -> str:
+    return str(minirt.inspect(name)["NetworkSettings"]["SandboxKey"])
 
 
 def test_one_network_is_drawn_alone_and_guests_are_noted(minirt: Command) -> None:
@@ -170,7 +208,7 @@ def test_a_namespace_that_is_no_container_of_minirts_is_drawn_as_well(minirt: Co
     path = minirt.machine.netns("lab")
     minirt.ok("cni", "add", "minirt", path)
     text = minirt.ok("network", "graph", "minirt")
-    assert "eth0 in cnitool-" in text and "10.143.0.2/20" in text
+    assert "eth0 in lab (cnitool-" in text and "10.143.0.2/20" in text
     minirt.ok("cni", "del", "minirt", path)
 
 

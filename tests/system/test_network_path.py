@@ -347,6 +347,7 @@ def test_walls_between_containers_are_foretold(minirt: Command) -> None:
     asks("same-bridge-a", "same-bridge-b")
     asks("open-a", "open-b")
     assert set(reached.values()) == {True, False}
+    assert re.search("prerouting +no rule of bridge cni_spoofing matches: it passes", path(minirt, "open-a", "open-b"))
     netns = minirt.inspect("open-a")["Id"]
     minirt.machine.run("ip", "-n", netns, "link", "set", "eth0", "address", "02:00:00:00:00:99")
     assert "inet" not in asks("open-a", "open-b") and "bridge cni_spoofing" in asks("open-a", "open-b")

@@ -90,10 +90,10 @@ def test_what_nft_says_is_told_in_its_last_words(minirt: Command, tmp_path: Path
 
 
 def test_nft_that_does_not_answer_is_no_table_that_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    def late(*_words: str) -> list[object]:
+    def late(*_words: str) -> str:
         raise subprocess.TimeoutExpired("nft", 30)
 
-    monkeypatch.setattr(ruleset, "objects", late)
+    monkeypatch.setattr(ruleset, "listed", late)
     walk = Walk(Packet("192.0.2.1", WORLD, "icmp"), [Hop("host lab", OURS, Packet("192.0.2.1", WORLD, "icmp"))])
     with pytest.raises(MinirtError, match="timed out"):
         counters.Counters(walk).read()

@@ -15,7 +15,9 @@ def test_a_range_of_ports_leads_to_a_range_of_ports(minirt: Command) -> None:
     name = minirt.ok("exec", "web", "hostname")
     for port in (8082, 8080, 8081):
         assert serving(minirt.machine, f"http://127.0.0.1:{port}/hostname").strip() == name
-    assert "8081/tcp is taken by container" in minirt.fails(125, "run", "-p", "8081:1", "host", "true")
+    identity = minirt.inspect("web")["Id"]
+    error = minirt.fails(125, "run", "-p", "8081:1", "host", "true")
+    assert f"8081/tcp is taken by container {identity[:12]} (network lab, eth0): choose another" in error
     minirt.ok("run", "--rm", "-p", "8081:1/udp", "-p", "53:53/sctp", "-p", "8083:80", "host", "true")
     minirt.ok("rm", "-f", "web")
     assert minirt.machine.elements() == []

@@ -154,6 +154,34 @@ def test_on_a_phone_the_container_that_is_looked_at_is_brought_into_sight(scene:
     assert (browser.script(edges), browser.script(more)) == (True, False), "the whole picture is there"
 
 
+def test_on_a_phone_the_legend_is_seen_while_something_changes(scene: Scene, browser: Browser) -> None:
+    browser.screen(*SCREENS["phone"])
+    show(scene, "overview")
+    scene.minirt.ok("run", "-d", "-q", "--name", "new", "host", "sleep", "600")
+    scene.page.comes("#changed", "container new has come")
+    browser.picture(PICTURES / "changed-phone-light.png")
+    apart = """const [picture, toast] = ['picture', 'changed'].map(id => document.getElementById(id))
+        .map(e => e.getBoundingClientRect());
+        return toast.top >= picture.bottom - 1 || toast.bottom <= picture.top + 1"""
+    assert browser.script(apart), "it covers nothing of the picture"
+    scene.minirt.ok("rm", "-f", "new")
+
+
+def test_steps_that_are_alike_can_be_told_apart_on_a_phone(scene: Scene, browser: Browser) -> None:
+    """sysctls in a row differ at their ends, and there is room for the beginning of a line and its end."""
+    browser.screen(*SCREENS["phone"])
+    show(scene, "step")
+    browser.picture(PICTURES / "labels-phone-light.png")
+    rows = """return [...document.querySelectorAll('#sequence .row.command')].map(row =>
+        [row.querySelector('title').textContent, row.querySelector('text').textContent])"""
+    cut = {title: label for title, label in browser.script(rows) if "…" in label and "sysctl" in title}
+    assert len(cut) > 3
+    assert len(set(cut.values())) == len(cut), "each is another"
+    for title, label in cut.items():
+        begin, _, end = label.partition("…")
+        assert begin[:8] in title and title.endswith(end), label
+
+
 def test_nothing_moves_for_whoever_wants_nothing_to_move(scene: Scene, browser: Browser) -> None:
     moving = f"return [...document.getAnimations(), ...{GRAPH}.getAnimations()].length"
     for still in (True, False):

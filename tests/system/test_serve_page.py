@@ -6,6 +6,7 @@ What the server does is in test_serve.py, how the page looks in test_serve_looks
 from __future__ import annotations
 
 import json
+import re
 import select
 import signal
 import socket
@@ -152,7 +153,7 @@ def told(page: Page, minirt: Command) -> Page:
     """The page at a story that has ended."""
     minirt.ok("run", "--rm", "-q", "--name", "web", "host", "true")
     page.story("minirt run")
-    page.until("it has ended", lambda: "live" not in page.browser.text("#story-meta"))
+    page.until("it has ended", lambda: not page.browser.texts("#story-meta .badge"))
     return page
 
 
@@ -262,17 +263,31 @@ def test_process_1_is_a_line_until_it_is_asked_for(told: Page) -> None:
 
 def test_a_story_grows_while_it_is_watched(page: Page, minirt: Command) -> None:
     minirt.start("run", "-q", "--rm", "--name", "web", "host", "sleep", "1.5")
-    page.comes("#now", "happening now")
+    page.comes("#now", "it runs")
+    assert "now" not in page.browser.text("#now"), "ADD has ended"
+    assert page.browser.texts("#stories .end") == ["runs"]
     page.browser.click("#now")
-    page.comes("#story-meta", "live")
+    page.comes("#story-meta", "runs")
     page.press("end")
     steps = page.steps
     assert page.browser.texts("#story-title .badge") == ["ADD"] and page.place == steps > 0
     page.comes("#story-title", "DEL")
-    page.until("it has ended", lambda: "live" not in page.browser.text("#story-meta"))
+    page.until("it has ended", lambda: not page.browser.texts("#story-meta .badge"))
     assert page.steps > steps and page.place == page.steps, "whoever stood at its end, stands there still"
+    meta = re.search(r"in ([\d.]+) (m?s), over ([\d.]+) s at", page.browser.text("#story-meta"))
+    assert meta, page.browser.text("#story-meta")
+    assert float(meta[3]) > 1.5 > float(meta[1]) / (1000 if meta[2] == "ms" else 1), "what it waited is not counted"
     page.look("#/")
     page.comes("#now", "told in")
+
+
+def test_a_story_that_is_told_while_another_only_runs_is_the_one_that_happens(page: Page, minirt: Command) -> None:
+    minirt.start("run", "-q", "--rm", "--name", "long", "host", "sleep", "600")
+    page.comes("#now", "minirt run long: ADD, told in")
+    minirt.ok("run", "-q", "--rm", "--name", "short", "host", "true")
+    page.comes("#now", "minirt run short: ADD and DEL, told in")
+    minirt.ok("stop", "-t", "0", "long")
+    page.comes("#containers", "No container is attached")
 
 
 def test_a_failure_says_who_failed_and_why_and_leads_there(page: Page, minirt: Command) -> None:
@@ -317,6 +332,13 @@ def test_a_server_that_is_killed_is_missed_and_found_again(browser: Browser, min
     assert "minirt serve does not answer" in page.browser.text("#stopped")
     assert page.containers == ["web"], "what was seen last stays"
     minirt.ok("rm", "-f", "web")
+    ended = Served(minirt, port=first.port)
+    page.until("the next is found", lambda: page.state == "live" and not page.browser.text("#stopped"))
+    assert ended.end() == 0
+    page.until("it has said goodbye", lambda: page.state == "ended", patience=2)
+    assert "minirt serve has ended. What is shown is as it was at" in page.browser.text("#stopped")
+    time.sleep(7)
+    assert page.state == "ended", "and that stays so"
     second = Served(minirt, port=first.port)
     page.until("the next is found", lambda: page.state == "live" and not page.browser.text("#stopped"))
     page.until("it is up to date", lambda: page.containers == [])

@@ -103,6 +103,20 @@ def test_a_mistake_is_a_usage_error_with_a_hint(line: str) -> None:
     assert "--help" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("rum --rm host", "no such command 'rum'. Did you mean 'rm' or 'run'?"),
+        ("network craete x", "no such command 'craete'. Did you mean 'create'?"),
+        ("xyzzy", "no such command 'xyzzy'"),
+    ],
+)
+def test_a_verb_that_is_none_is_told_with_those_that_are_near(line: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        clicked.run(shlex.split(line), "0")
+    assert caught.value.message == says
+
+
 @pytest.mark.parametrize("line", ["", "network", "cni", "plugin", "dhcp"])
 def test_a_group_alone_is_answered_with_its_help_and_nothing_else(line: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert clicked.run([*line.split(), "--help"], "0") == 0

@@ -9,7 +9,7 @@ import * as overview from './overview.js';
 import { Story } from './story.js';
 
 const FRESH = 30000; // ms that a story counts as the latest
-const TOLD = { connecting: 'connecting', live: 'live', reconnecting: 'reconnecting', stopped: 'stopped' };
+const TOLD = { connecting: 'connecting', live: 'live', reconnecting: 'reconnecting', stopped: 'stopped', ended: 'ended' };
 
 let picture;
 let stories = [];
@@ -116,7 +116,7 @@ const hear = {
 
 // The newest story that came while the page was there: a line above the graph, until it is old.
 function latest() {
-  const newest = stories.find((one) => !one.done) ?? stories[0];
+  const newest = stories.find((one) => !one.done && !one.runs) ?? stories[0];
   const is = newest && !known.has(newest.id) ? newest : undefined;
   clearTimeout(fresh);
   overview.now(is);
@@ -139,13 +139,14 @@ function differences(before, after) {
 function connection(state) {
   const pill = $('connection');
   if (state === 'live' && story.id && heard && heard !== 'live') story.load();
-  if (state === 'reconnecting') $('since').textContent = `at ${clock(new Date().toISOString())}`;
+  if (state === 'reconnecting' || state === 'ended') $('since').textContent = `at ${clock(new Date().toISOString())}`;
   if (heard && heard !== state && heard !== 'connecting') say(`connection: ${TOLD[state]}`);
   heard = state;
   pill.dataset.state = state;
   pill.querySelector('span').textContent = TOLD[state];
   document.body.dataset.connection = state;
-  $('stopped').hidden = state !== 'stopped';
+  $('stopped').hidden = state !== 'stopped' && state !== 'ended';
+  $('why').textContent = state === 'ended' ? 'minirt serve has ended.' : 'minirt serve does not answer.';
 }
 
 addEventListener('hashchange', show);

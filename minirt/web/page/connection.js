@@ -1,5 +1,5 @@
 // The stream of events. It comes back by itself, whether the server went away or refused; what it tells of its own
-// state is live, reconnecting or stopped.
+// state is live, reconnecting, stopped (nobody answers) or ended (the server has said so itself).
 
 const PATIENCE = 6000; // ms without an answer until a server counts as stopped
 const AGAIN = 1500; // ms between two attempts, where the browser itself makes none
@@ -14,6 +14,10 @@ export function connect(hear, tell) {
       lost = 0;
       clearTimeout(timer);
       tell('live');
+    });
+    source.addEventListener('ended', () => {
+      lost = Date.now(); // it may come back all the same
+      tell('ended');
     });
     source.addEventListener('error', () => {
       if (!lost) {

@@ -43,7 +43,7 @@ export function stories(list) {
 }
 
 function told(story) {
-  const state = story.failed ? 'failed' : story.done ? count(story.count, 'step') : 'live';
+  const state = story.failed ? 'failed' : story.done ? count(story.count, 'step') : story.runs ? 'runs' : 'live';
   return h('li', {}, link(`#/story/${encodeURIComponent(story.id)}`, `story ${story.id}`,
     badges(story.verbs),
     h('b', {}, story.command, h('span', { class: 'name' }, ` ${story.container}`)),
@@ -75,9 +75,10 @@ export function now(story) {
   banner.hidden = !story;
   if (!story) return;
   banner.href = `#/story/${encodeURIComponent(story.id)}${story.done ? '/1' : ''}`;
-  banner.dataset.state = story.failed ? 'failed' : story.done ? 'done' : 'live';
+  banner.dataset.state = story.failed ? 'failed' : story.done ? 'done' : story.runs ? 'runs' : 'live';
   const verbs = story.verbs.join(' and ') || 'nothing';
-  const what = story.failed ? 'failed' : story.done ? `told in ${count(story.count, 'step')}` : 'happening now';
+  const told = `told in ${count(story.count, 'step')}`;
+  const what = story.failed ? 'failed' : story.done ? told : story.runs ? `${told}; it runs` : 'happening now';
   banner.querySelector('span').textContent = `${story.command} ${story.container}: ${verbs}, ${what}`;
 }
 

@@ -127,7 +127,7 @@ export class Sequence {
     const own = left + BAR / 2 + 5;
     const x = room(own) >= Math.min(text.length, ENOUGH) ? own : margin;
     const most = room(x);
-    const said = text.length > most ? `${text.slice(0, most - 1)}…` : text;
+    const said = text.length > most ? shortened(text, most) : text;
     return s('text', { x: Math.round(x), y: y + 1.1 * this.rem }, said);
   }
 
@@ -165,6 +165,12 @@ export class Sequence {
   toEnd() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
   }
+}
+
+// What is too long is cut in its middle: of many sysctls in a row the ends tell which is which.
+function shortened(text, most) {
+  const end = Math.floor((most - 1) / 2);
+  return `${text.slice(0, most - 1 - end)}…${text.slice(text.length - end)}`;
 }
 
 function participants(shown) {

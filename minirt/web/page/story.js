@@ -130,9 +130,11 @@ export class Story {
       ? [told.command, ' ', h('span', {}, told.container), ' ', badges(told.verbs)]
       : [this.lost ? 'A story that is not kept any more' : 'A story']));
     const end = this.items.at(-1)?.at;
+    const busy = atWork(this.items);
+    const over = end - busy > 1 ? `, over ${duration(end)}` : '';
     $('story-meta').replaceChildren(...(told ? [
-      told.done ? '' : h('span', { class: 'badge', 'data-verb': 'live' }, 'live'),
-      [count(this.items.length, 'step'), told.done && end ? `in ${duration(end)}` : '', `at ${clock(told.time)}`]
+      told.done ? '' : h('span', { class: 'badge', 'data-verb': 'live' }, told.runs ? 'runs' : 'live'),
+      [count(this.items.length, 'step'), told.done && end ? `in ${duration(busy)}${over}` : '', `at ${clock(told.time)}`]
         .filter(Boolean).join(' '),
     ] : [this.lost ? 'The oldest go when there are many, and all when minirt serve ends.' : '']).filter(Boolean));
     const beside = this.items.filter(folds).length;
@@ -249,6 +251,17 @@ export class Story {
     event.preventDefault();
     keys[event.key]();
   }
+}
+
+// The seconds that the command was at work: not those in which it waited for a process of the container's to end.
+function atWork(items) {
+  let [sum, before, waits] = [0, 0, false];
+  for (const item of items) {
+    if (!waits) sum += item.at - before;
+    waits = item.waits || (waits && folds(item));
+    before = item.at;
+  }
+  return sum;
 }
 
 // What is said of a failure names others' ids: their beginning will do.
