@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, Any] = {}
 _EVER = float("inf")
 RUNTIME = "runtime"
-WAITS = ("all is there: process 1 becomes ", "one more process in the container ")  # facts, behind which it waits
 FACT, COMMAND, UNDO, CALL, ANSWER, PROBLEM = "fact", "command", "undo", "call", "answer", "problem"
 
 
@@ -98,6 +97,7 @@ class Account:
     # --- the runtime's own -------------------------------------------------------------------------------------------
 
     def fact(self, text: str, who: str = RUNTIME, level: int = 0, **details: Any) -> None:
+        """Among `details`: `id` and `name` of a container; `waits`, where the command then waits for a process."""
         self._write(Item(FACT, who, text, level, details=details))
 
     def begins(self, record: Record, selection: Selection) -> None:
@@ -118,12 +118,12 @@ class Account:
 
     def starts(self, record: Record) -> None:
         """Its workload is about to start."""
-        self.fact(f"{WAITS[0]}{' '.join(record.spec.args)}")
+        self.fact(f"all is there: process 1 becomes {' '.join(record.spec.args)}", waits=True)
 
     def joins(self, record: Record) -> None:
         """A process is about to be started in a container that is there."""
         self.netns = record.netns
-        self.fact(f"{WAITS[1]}{record.name}", id=record.id)
+        self.fact(f"one more process in the container {record.name}", id=record.id, waits=True)
 
     def ends(self, record: Record, number: int, grace: float) -> None:
         """A container is about to be stopped by a signal."""

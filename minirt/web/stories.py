@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minirt.errors import KernelRefused
-from minirt.explain.account import ANSWER, CALL, FACT, PROBLEM, RUNTIME, WAITS, Item
+from minirt.explain.account import ANSWER, CALL, PROBLEM, RUNTIME, Item
 from minirt.explain.story import FORMAT
 from minirt.explain.text import FULL, Text
 from minirt.state import STORIES
@@ -90,7 +90,7 @@ class Story:
             lines = self._printed(item)
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # cut off by a full disk, or another version's
-        waits = item.kind == FACT and item.who == RUNTIME and item.text.startswith(WAITS)
+        waits = item.details.get("waits") is True
         self._runs = waits or (self._runs and item.who == _BESIDE)
         self.items.append({**item.to_json(), "lines": lines, "at": document.get("at", 0), "waits": waits})
         self._note(item)

@@ -312,11 +312,14 @@ const party = (name) => h('b', { class: 'party', 'data-who': kind(name) }, name)
 const NAMES = { environment: 'Environment', configuration: 'Configuration', result: 'Result', log: 'Log', exit: 'Exit code',
   stderr: 'Standard error' };
 
+const SAID = ['program', 'found', 'list', 'id', 'name', 'waits']; // in a sentence, or by the story itself
+
 function* details(all) {
+  if (all.list) yield h('p', { class: 'why' }, 'Its network is listed in ', h('code', {}, all.list), '.');
   if (all.program) yield h('p', { class: 'why' }, 'The program ', h('code', {}, all.program), all.found ? `: ${all.found}` : '', '.');
   if (all.id) yield h('p', { class: 'why' }, 'Its id is ', h('code', {}, String(all.id)), '.');
   for (const [name, value] of Object.entries(all)) {
-    if (!['program', 'found', 'id'].includes(name)) yield detail(name, value);
+    if (!SAID.includes(name)) yield detail(name, value);
   }
 }
 
