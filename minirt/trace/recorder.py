@@ -27,7 +27,7 @@ from cni_plugins.spec.jsontext import JsonError, dumps, loads
 from cni_plugins.spec.names import OURS, PARAMETERS, parameters
 from minirt import files
 from minirt.cni.call import Answered, Calling
-from minirt.errors import Conflict, KernelRefused, because
+from minirt.errors import Conflict, KernelRefused, NotFound, because
 from minirt.log import timestamp
 
 TYPE_CHECKING = False
@@ -50,8 +50,8 @@ _NO_ROOM = "its answer is not recorded: plugins told more than a trace keeps of 
 
 
 class Recorder:
-    """Appends what it is told of plugins to the file at `path`. Raises Conflict for what is no trace, KernelRefused for
-    what cannot be written; both before anything is recorded.
+    """Appends what it is told of plugins to the file at `path`. Raises Conflict for what is no trace, NotFound and
+    KernelRefused for what cannot be written; all before anything is recorded.
 
     A trace is a regular file: it is added to, and read again; a pipe or a terminal would have plugins wait for whoever
     reads. The file is opened anew for each line, since a process that goes into the background closes what it has open.
@@ -67,6 +67,9 @@ class Recorder:
         try:
             fd = self._opened()
         except OSError as error:
+            folder = os.path.dirname(self.path)
+            if not os.path.exists(folder):
+                raise NotFound(f"no folder {folder!r}", "--trace makes the file that it names, and no folder") from None
             raise KernelRefused(f"open {self.path}", error, "--trace names a file, which is appended to") from error
         try:
             self._refuse_others(fd)

@@ -187,6 +187,7 @@ def test_a_trace_is_recorded_beside_an_account(minirt: Command, lab: str) -> Non
 def test_a_trace_that_cannot_be_written_is_told_before_anything_is_made(minirt: Command, lab: str) -> None:
     assert "is there, and no trace" in minirt.fails(1, "cni", "add", "lab", lab, "--trace", "/etc/passwd")
     assert "Is a directory" in minirt.fails(125, "run", "--trace", "/run", "host", "true")
+    assert "no folder '/nosuch'" in minirt.fails(125, "run", "--trace", "/nosuch/x", "host", "true")
     assert minirt.machine.links("box") == {"lo"} and leases() == [] and minirt.ok("ps", "-aq") == ""
 
 

@@ -159,8 +159,11 @@ def test_a_file_that_is_no_trace_is_neither_added_to_nor_read(tmp_path: Path, te
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(KernelRefused, match="No such file"):
+    with pytest.raises(NotFound, match=f"^no folder '{tmp_path}/none'$"):
         Recorder(str(tmp_path / "none" / "trace"), "minirt run")
+    (tmp_path / "astray").symlink_to(tmp_path / "none" / "trace")
+    with pytest.raises(KernelRefused, match="No such file"):
+        Recorder(str(tmp_path / "astray"), "minirt run")
 
 
 EVIL = "red \x1b[31m\x00\u2028 <end>"
