@@ -17,7 +17,7 @@ import time
 
 from cni_plugins.spec.record import replace
 from minirt import cgroup, files, join, namespaces, streams
-from minirt.errors import Conflict, Damaged, MinirtError, NotFound
+from minirt.errors import Conflict, Damaged, MinirtError, NotFound, because
 from minirt.monitor import in_background
 from minirt.process import Process
 from minirt.sandbox import Sandbox
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_TELL = "explain"  # the socket by which those who stop a container ask what is done then
+_TELL = "explain."  # the sockets by which those who stop a container ask what is done then; behind it, their pid
 LOST = 255  # the exit code of a workload whose end nobody saw
 _SOON = 2.0  # seconds in which those who waited for a container's end have seen it
 _LOOK_AGAIN = 0.05  # seconds between looks at a container that somebody is busy with
@@ -197,10 +197,12 @@ class Containers(Shelf):
 
     def ended(self, container_id: str, code: int, account: Account | None = None) -> None:
         """For its supervisor: the workload has ended with `code`. `account` is told, unless somebody else has asked."""
-        if os.path.exists(place := self.store.path(container_id, _TELL)):
-            from minirt.explain import remote  # somebody wants to know
+        for name in os.listdir(self.store.path(container_id, "")):
+            if name.startswith(_TELL):
+                from minirt.explain import remote  # somebody wants to know
 
-            account = remote.answer(place) or account
+                account = remote.answer(self.store.path(container_id, name)) or account
+                break
         self._account = account
         if account is not None:
             self._cni.listen(account.event, account.steps)
@@ -300,23 +302,31 @@ class Containers(Shelf):
             if self._account is not None:
                 self._account.ends(record, number, grace)
                 self._told(record, self._account, lambda: _end(pidfd, number, grace))
-                return
-            _end(pidfd, number, grace)
+            else:
+                _end(pidfd, number, grace)
         files.missing_ok(self.store.lock(record).wait_for_holder)
+        try:
+            self._settle(self.store.load(record.id))  # it may have been killed before it was done
+        except NotFound:
+            pass
 
     def _told(self, record: Record, account: Account, end: Callable[[], None]) -> None:
         """Have it taken down by the process that stays with it, which tells us of it."""
         from minirt.explain import remote
 
-        request = remote.Request(self.store.path(record.id, _TELL))
         lock = self.store.lock(record)
         try:
+            request = remote.Request(self.store.path(record.id, f"{_TELL}{os.getpid()}"))
+        except OSError as error:
+            account.fact(f"its end cannot be told: {because(error)}")
             end()
-            if not request.hear(account, lock.held):
-                account.fact("its 'minirt run' takes it down, in the terminal where that runs")
-            files.missing_ok(lock.wait_for_holder)
-        finally:
-            request.close()
+        else:
+            try:
+                end()
+                if not request.hear(account, lock.held):
+                    account.fact("told elsewhere: by its 'minirt run', where that runs, or to somebody who asked first")
+            finally:
+                request.close()
 
     def _process(self, record: Record) -> int:
         """A descriptor for the first process (pidfd_open(2)), which names it for good. Raises Conflict."""

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import os
 import sys
-from signal import SIG_DFL, SIGKILL, SIGPIPE, signal
+from resource import RLIMIT_CORE, setrlimit
+from select import select
+from signal import SIG_DFL, SIGINT, SIGKILL, SIGPIPE, SIGXFSZ, signal
 
 from cni_plugins.spec.names import STEPS_FD, parameters
 
@@ -84,6 +86,7 @@ def _write(path: str) -> None:
 
 def main() -> NoReturn:
     """Be the delegate."""
+    signal(SIGINT, SIG_DFL)
     ours, name = os.path.split(os.path.abspath(sys.argv[0]))
     folders = [folder for folder in os.environ.get("CNI_PATH", "").split(":") if folder]
     others = [folder for folder in folders if os.path.abspath(folder) != ours]
@@ -105,21 +108,39 @@ def _run(name: str, path: str, env: dict[str, str]) -> NoReturn:
     os.lseek(stdin, 0, os.SEEK_SET)
     config = {"stdin": asked.decode(errors="replace")} if len(asked) < _LONGEST else {}
     _tell({"call": name, "command": command, "path": path, "env": parameters(env), **config})
-    outputs = [os.memfd_create(stream) for stream in ("stdout", "stderr")]
+    pipes = [os.pipe() for _ in ("stdout", "stderr")]
     parent = os.getpid()
     if not (pid := os.fork()):
-        _become(path, env, (stdin, *outputs), parent)
+        _become(path, env, (stdin, *(end for _, end in pipes)), parent)
+    for _, end in pipes:
+        os.close(end)
+    said = _passed_on({source: number for number, (source, _) in enumerate(pipes, 1)})
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    for fd in outputs:
-        os.lseek(fd, 0, os.SEEK_SET)
-    said = [_whole(fd) for fd in outputs]
-    texts = [text.decode(errors="backslashreplace")[:_LONGEST] for text in said]
+    texts = [said[number].decode(errors="backslashreplace")[:_LONGEST] for number in (1, 2)]
     _tell({"answered": name, "command": command, "exit": status, "stdout": texts[0], "stderr": texts[1]})
-    for number, text in enumerate(said, 1):
-        _write_all(number, text)
     if status < 0:
+        signal(-status, SIG_DFL)
+        setrlimit(RLIMIT_CORE, (0, 0))
         os.kill(os.getpid(), -status)
     os._exit(status)
+
+
+def _passed_on(sources: dict[int, int]) -> dict[int, bytes]:
+    """Hand on what comes from `sources` to the descriptors behind them, until all have ended, as it comes; the
+    beginning of each."""
+    said = dict.fromkeys(sources.values(), b"")
+    while sources:
+        for source in select(list(sources), [], [])[0]:
+            number, chunk = sources[source], os.read(source, _LONGEST)
+            said[number] += chunk[: _LONGEST - len(said[number])]
+            try:
+                _write_all(number, chunk)
+            except OSError:
+                chunk = b""  # nobody reads: the delegate hears of it as it would without us
+            if not chunk:
+                os.close(source)
+                del sources[source]
+    return said
 
 
 def _become(path: str, env: dict[str, str], streams: tuple[int, ...], parent: int) -> NoReturn:
@@ -127,7 +148,8 @@ def _become(path: str, env: dict[str, str], streams: tuple[int, ...], parent: in
     import ctypes
 
     try:
-        signal(SIGPIPE, SIG_DFL)
+        for ignored in (SIGPIPE, SIGXFSZ):  # by our interpreter
+            signal(ignored, SIG_DFL)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, SIGKILL)
         if os.getppid() == parent:
             for number, fd in enumerate(streams):

@@ -24,6 +24,7 @@ from minirt.explain import glossary
 from minirt.explain.beside import Beside
 from minirt.namespaces import NETNS_DIR
 from minirt.signals import name_of, signal
+from minirt.supervise import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Account:
             return self.show(items)
         try:
             self._pause(items, self.netns, pid)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             if not self._down:
                 raise
             self.fact("it is taken down all the same")
@@ -164,7 +165,13 @@ class Account:
     # --- plugins -----------------------------------------------------------------------------------------------------
 
     def event(self, event: Calling | Answered | Stepping) -> None:
-        """For `Cni(watch=)`."""
+        """For `Cni(watch=)`. No run fails, and no taking down stops, because somebody listens."""
+        try:
+            self._event(event)
+        except Exception as error:
+            self.fact(f"this cannot be told: {error!r}")
+
+    def _event(self, event: Calling | Answered | Stepping) -> None:
         match event:
             case Calling():
                 self._calling(event)

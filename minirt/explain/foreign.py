@@ -12,11 +12,13 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 LOOKED_AT = "links, addresses, routes, rules and nftables"
 _HOST, _CONTAINER = "host", "container"
-_PATIENCE = 10  # seconds
+_PATIENCE = 5  # seconds for one look at host and container
+_PROGRAMS = {"_links": "ip addr", "_routes": "ip route", "_rules": "nft"}
 _SBIN = ":/usr/sbin:/sbin"  # not everybody's PATH has them
 _ROUTE_KEYS = ("gateway", "via", "dev", "src", "protocol", "scope", "metric", "table")
 _RULE_KEYS = ("srclen", "src", "dst", "dstlen", "fwmark", "iif", "oif", "table", "protocol")
@@ -33,9 +35,9 @@ class Snapshot:
     def take(cls, netns: str) -> Snapshot:
         """The host, and the namespace at `netns` if it is there."""
         look = _Look()
-        places = {_HOST: Counter(look.lines(()))}
+        places = {_HOST: look.at(())}
         if netns and os.path.exists(netns):
-            places[_CONTAINER] = Counter(look.lines(("nsenter", f"--net={netns}")))
+            places[_CONTAINER] = look.at(("nsenter", f"--net={netns}"))
         return cls(places, frozenset(look.unseen))
 
     def changes(self, after: Snapshot) -> Iterator[str]:
@@ -58,36 +60,59 @@ class Snapshot:
 @dataclass
 class _Look:
     unseen: set[str] = field(default_factory=set)
+    deadline: float = field(default_factory=lambda: monotonic() + _PATIENCE)
 
-    def lines(self, inside: tuple[str, ...]) -> Iterator[str]:
-        """What there is, seen by programs that are started by way of `inside`."""
+    def at(self, inside: tuple[str, ...]) -> Counter[str]:
+        """What there is, seen by programs that are started by way of `inside`. What they print is others' doing: that
+        it cannot be understood is said, and stops nobody."""
+        found: Counter[str] = Counter()
+        for witness in (self._links, self._routes, self._rules):
+            try:
+                found.update(witness(inside))
+            except Exception as error:
+                self.unseen.add(f"what {_PROGRAMS[witness.__name__]} says is not understood: {error!r}")
+        return found
+
+    def _links(self, inside: tuple[str, ...]) -> Iterator[str]:
         for link in self._documents(*inside, "ip", "-j", "-d", "addr", "show"):
             yield from _link(link)
+
+    def _routes(self, inside: tuple[str, ...]) -> Iterator[str]:
         for family in ("-4", "-6"):
             for route in self._documents(*inside, "ip", "-j", family, "route", "show", "table", "all"):
                 yield from _route(route)
             for rule in self._documents(*inside, "ip", "-j", family, "rule", "show"):
                 yield f"rule {family} {_words(rule, ('priority', *_RULE_KEYS))}"
-        # Table by table: of what iptables has written, `list ruleset` of nft 1.0 leaves out the targets.
-        for table in self._run(*inside, "nft", "list", "tables").splitlines():
-            yield from _rules(self._run(*inside, "nft", "--stateless", "list", *table.split()))
+
+    def _rules(self, inside: tuple[str, ...]) -> Iterator[str]:
+        """Table by table: of what iptables has written, `list ruleset` of nft 1.0 leaves out the targets."""
+        tables = self._run(*inside, "nft", "list", "tables").splitlines()
+        if tables:
+            wanted = "".join(f"list {table}\n" for table in tables)
+            yield from _rules(self._run(*inside, "nft", "--stateless", "-f", "-", stdin=wanted))
 
     def _documents(self, *argv: str) -> list[dict[str, Any]]:
         text = self._run(*argv)
-        return json.loads(text) if text.strip() else []
+        return json.loads(text, strict=False) if text.strip() else []
 
-    def _run(self, *argv: str) -> str:
+    def _run(self, *argv: str, stdin: str = "") -> str:
         env = {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + _SBIN}
+        left = max(0.1, self.deadline - monotonic())
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=_PATIENCE, check=True, env=env)  # noqa: S603
+            done = subprocess.run(  # noqa: S603
+                argv, input=stdin.encode(), capture_output=True, timeout=left, check=True, env=env
+            )
         except FileNotFoundError:
             self.unseen.add(f"the program {argv[0]} is missing")
         except subprocess.CalledProcessError as error:
-            self.unseen.add(f"{' '.join(argv)}: {(error.stderr.splitlines() or ['it failed'])[0]}")
+            said = error.stderr.decode(errors="backslashreplace").splitlines()
+            self.unseen.add(f"{' '.join(argv)}: {(said or ['it failed'])[0]}")
+        except subprocess.TimeoutExpired:
+            self.unseen.add(f"{' '.join(argv)}: no answer within {_PATIENCE} s")
         except (OSError, subprocess.SubprocessError) as error:
             self.unseen.add(f"{' '.join(argv)}: {error}")
         else:
-            return done.stdout
+            return done.stdout.decode(errors="replace")
         return ""
 
 

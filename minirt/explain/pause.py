@@ -14,6 +14,7 @@ from minirt.errors import UsageError, because
 from minirt.explain import glossary
 from minirt.explain.account import Item
 from minirt.explain.text import broken
+from minirt.supervise import interrupting
 from minirt.terminal import tell
 
 _MARGIN = "      "
@@ -64,8 +65,9 @@ class Pause:
         """One of the keys, empty for Enter. A terminal that is gone gives up."""
         while True:
             try:
-                tell(_KEYS)
-                answer = self._terminal.readline()
+                with interrupting():  # also where signals are not listened to, as while a container is taken down
+                    tell(_KEYS)
+                    answer = self._terminal.readline()
             except OSError:
                 answer = ""
             except BaseException:  # a signal, as whoever listens for them has it raised

@@ -22,6 +22,7 @@ import socket
 
 from cni_plugins.spec.jsontext import dumps, loads
 from minirt.explain.account import Account, Item
+from minirt.supervise import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,9 +53,12 @@ class Request:
                 return False
         teller, _ = self._socket.accept()
         with teller:
-            teller.send(_STEP if account.stops else _TOLD)
-            while message := _received(teller):
-                _pass_on(message, account, teller)
+            try:
+                teller.send(_STEP if account.stops else _TOLD)
+                while message := teller.recv(_LONGEST):
+                    _pass_on(message, account, teller)
+            except ConnectionError:
+                account.fact("the process that takes it down has ended before it was done")
         return True
 
     def close(self) -> None:
@@ -72,7 +76,7 @@ def _pass_on(message: bytes, account: Account, teller: socket.socket) -> None:
         return
     try:
         account.ask(items, *told["ask"])
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         account.fact("it has ended already: it is taken down all the same")
     teller.send(_LEAVE)
 
@@ -138,14 +142,6 @@ class _Short:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
-
-
-def _received(end: socket.socket) -> bytes:
-    """A message; empty when the other end has gone."""
-    try:
-        return end.recv(_LONGEST)
-    except ConnectionError:
-        return b""
 
 
 def _forget(path: str) -> None:

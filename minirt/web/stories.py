@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import io
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from typing import Any
 
+from cni_plugins.spec.jsontext import loads
 from minirt.errors import KernelRefused
 from minirt.explain.account import ANSWER, CALL, PROBLEM, RUNTIME, Item
 from minirt.explain.story import FORMAT
@@ -19,6 +19,7 @@ from minirt.state import STORIES
 
 KEPT = 100  # stories; the oldest that have ended make room
 _CHUNK = 1 << 20
+_DEEPEST = 32  # plugins that call each other
 _BESIDE = "process 1"  # what it tells, it tells on its own account
 _BIRTH = 5.0  # seconds in which a writer has taken its lock
 
@@ -82,18 +83,20 @@ class Story:
 
     def _take(self, line: bytes) -> None:
         try:
-            document = json.loads(line)
+            document = loads(line)
             if not self._head:
-                self._head = document if document.get("story") == FORMAT else {}
+                self._head = document if document.get("story") == FORMAT and _instant(document["time"]) else {}
                 return
             item = Item(**document["item"])
+            if item.level not in range(_DEEPEST):
+                return
             lines = self._printed(item)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            self._note(item)
+        except Exception:
             return  # cut off by a full disk, or another version's
         waits = item.details.get("waits") is True
         self._runs = waits or (self._runs and item.who == _BESIDE)
         self.items.append({**item.to_json(), "lines": lines, "at": document.get("at", 0), "waits": waits})
-        self._note(item)
 
     def _printed(self, item: Item) -> list[str]:
         """As --explain=full prints it."""
@@ -105,6 +108,8 @@ class Story:
     def _note(self, item: Item) -> None:
         """What the list of stories says of it."""
         container = item.details.get("id") or (item.details.get("environment") or {}).get("CNI_CONTAINERID")
+        if not isinstance(container, str):
+            container = ""
         if container and container not in self.containers:
             self.containers.append(container)
         if container and "name" in item.details:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -109,4 +110,33 @@ def test_what_cannot_be_seen_is_said(minirt: Command, monkeypatch: pytest.Monkey
         minirt.machine.run("umount", "/usr/sbin")
     assert done.returncode == 0, done.stderr
     assert "could not be seen: the program nft is missing" in done.stderr
+    minirt("cni", "del", "lab", box)
+
+
+@pytest.mark.parametrize("alias", [b"\xff", b"\x1b[31m", b"\xe2\x82"])
+def test_what_others_have_named_stops_no_run(minirt: Command, monkeypatch: pytest.MonkeyPatch, alias: bytes) -> None:
+    """A link of the host whose name for people is no text: it is only looked at."""
+    monkeypatch.setenv("CNI_PATH", "/usr/lib/cni")
+    minirt.network("lab", bridge("cni-lab", "10.50.0.0/24"))
+    subprocess.run([b"ip", b"link", b"set", b"lo", b"alias", alias], check=True)
+    done = minirt("run", "--rm", "-q", "--explain", "host", "true")
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
+    minirt.machine.run("ip", "link", "set", "lo", "alias", "")
+
+
+@pytest.mark.parametrize("says", ["nonsense", "[{}]", "[1]"])
+def test_a_witness_that_talks_nonsense_is_told_and_stops_no_run(
+    minirt: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str
+) -> None:
+    witness = tmp_path / "bin" / "ip"
+    witness.parent.mkdir()
+    witness.write_text(f"#!/bin/sh\necho '{says}'\n")
+    witness.chmod(0o755)
+    monkeypatch.setenv("CNI_PATH", foreign(tmp_path, ":"))
+    minirt.network("lab", {"type": "odd"})
+    box = minirt.machine.netns("box")
+    done = minirt(
+        "cni", "--explain", "add", "lab", box, env=os.environ | {"PATH": f"{witness.parent}:{os.environ['PATH']}"}
+    )
+    assert done.returncode == 0 and "could not be seen: what ip addr says is not understood" in done.stderr, done.stderr
     minirt("cni", "del", "lab", box)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -193,4 +195,30 @@ def test_it_needs_a_terminal_and_a_foreground(minirt: Command) -> None:
     assert "terminal" in minirt.fails(125, "run", "--step", "host", "true", start_new_session=True)
     minirt.ok("run", "--name", "web", "-q", "host", "true")
     assert "--attach" in minirt.fails(125, "start", "--step", "web")
+    minirt.ok("rm", "web")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_asking_also_while_a_container_is_taken_down(minirt: Command, number: int) -> None:
+    steps = Steps("run", "--rm", "-q", "--step", "host", "true")
+    steps.until("$ ip link del veth")
+    os.kill(steps.terminal.process.pid, number)
+    code, shown = steps.end()
+    assert code == 0 and "taken down all the same" in shown
+    assert minirt.ok("ps", "-aq") == "" and minirt.machine.text("ip", "netns", "list") == ""
+
+
+def test_a_supervisor_that_is_killed_at_a_stop_is_told_and_its_work_is_done(minirt: Command) -> None:
+    identity = minirt.ok("run", "-d", "-q", "--name", "web", "host", "sleep", "100")
+    stop = Steps("stop", "-t", "0", "--step", "web")
+    stop.until("$ ip link del veth")
+    (supervisor,) = minirt.machine.text("pgrep", "-o", "-f", f"supervise {identity}").split()
+    os.kill(int(supervisor), signal.SIGKILL)
+    stop.terminal.type("\n")
+    stop.terminal.expect("has ended before it was done")
+    stop.answer("c\n")  # who asked for the end takes it down now
+    code, shown = stop.end()
+    assert code == 0, shown
+    assert minirt.machine.text("ip", "netns", "list") == ""
+    assert "Exited" in minirt.ok("ps", "-a")
     minirt.ok("rm", "web")

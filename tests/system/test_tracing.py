@@ -327,3 +327,22 @@ def test_a_trace_of_a_whole_life_is_small_enough_to_be_mailed(minirt: Command) -
     """One line of JSON for each thing; what it costs the run is told by test_explain_cost."""
     minirt.ok("run", "-q", "--rm", "--trace", str(TRACE), "host", "true")
     assert len(TRACE.read_bytes()) < 64 << 10
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_delegate_that_opens_its_streams_again_loses_nothing(
+    minirt: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As shell scripts do: `echo … >/dev/stderr`."""
+    delegate = tmp_path / "host-local"
+    answer = '{"cniVersion": "1.0.0", "ips": [{"address": "10.50.0.9/24"}]}'
+    delegate.write_text(
+        f"#!/bin/sh\necho one >&2\necho two >/dev/stderr\ncat >/dev/null\necho '{answer}' >/dev/stdout\n"
+    )
+    delegate.chmod(0o755)
+    monkeypatch.setenv("CNI_PATH", f"{tmp_path}:{GO}")
+    minirt.network("go", {"type": "bridge", "bridge": "cni-lab", "ipam": {"type": "host-local"}})
+    minirt.ok("cni", "add", "go", "/run/netns/box", "--trace", str(TRACE))
+    inner = shown(minirt)[1]
+    assert inner["stderr"] == "one\ntwo\n" and inner["result"]["ips"][0]["address"] == "10.50.0.9/24"
+    minirt.ok("cni", "del", "go", "/run/netns/box")
