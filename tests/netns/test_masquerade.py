@@ -281,11 +281,11 @@ def test_as_steps_they_tell_what_they_do_and_take_it_back(machine: Machine, nfta
     step = AddMasquerade(nftables, "web", "c1", "eth0", cidrs("10.88.0.0/24"))
     assert step == AddMasquerade(Nftables(), "web", "c1", "eth0", cidrs("10.88.0.0/24"))
     elements = (
-        "nft 'add element inet cni_masquerade subnets4 { 10.88.0.0/24 }'; "
+        "nft 'add element inet cni_masquerade subnets4 { 10.88.0.0/24 }'\n"
         "nft 'add element inet cni_masquerade inside4 { 10.88.0.0/24 . 10.88.0.0/24 }'"
     )
     first = step.describe()
-    assert first.startswith("nft 'create table inet cni_masquerade\n") and first.endswith(f"; {elements}")
+    assert first.startswith("nft 'create table inet cni_masquerade\n") and first.endswith(f"\n{elements}")
     plan = Plan()
     plan.do(step)
     typed = machine.run("nft", "list", "table", "inet", "cni_masquerade").stdout
