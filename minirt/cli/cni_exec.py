@@ -74,7 +74,7 @@ EXEC = Verb(
         Argument("plugin", "PLUGIN"),
         Argument("command", "COMMAND"),
         Argument("container_id", "[CONTAINER-ID]", required=False),
-        Argument("netns", "[NETNS]", required=False),
+        Argument("netns", "[NETNS]", required=False, bare=True),  # as CNI_NETNS is empty, when the namespace has gone
     ),
     epilog="Only add and check need both CONTAINER-ID and NETNS; del does without NETNS when the namespace has gone.",
 )

@@ -49,12 +49,14 @@ class Option:
 
 @record
 class Argument:
-    """A positional argument; `many` takes all that is left, at least one if `required`."""
+    """A positional argument; `many` takes all that is left, at least one if `required`. Where `bare`, an empty one says
+    something."""
 
     key: str
     metavar: str
     many: bool = False
     required: bool = True
+    bare: bool = False
 
 
 EXPLAIN = (
@@ -102,7 +104,7 @@ def start(verb: Verb, values: dict[str, Any]) -> int:
         if values[option.key] == "" and not option.bare:
             raise _empty(option.names[0])
     for argument in verb.arguments:
-        if values[argument.key] == "" and not argument.required:
+        if values[argument.key] == "" and not (argument.required or argument.bare):
             raise _empty(argument.metavar.strip("[]"))
     return verb.body(values)
 
