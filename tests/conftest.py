@@ -7,6 +7,7 @@ the words of `support.leftovers`), nor all of them together on the host, and in 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
@@ -30,6 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "leaves(*patterns): what the test may leave on its machine, see support.leftovers"
     )
     config.addinivalue_line("markers", "reference_fails(instead, issues): what the reference does, see support.sides")
+    # Whoever has started us may have had them ignored (nohup, a shell's background), and what we start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     orphans.adopt()
     secondkernel.plug_in(config)
 
