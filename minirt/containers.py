@@ -201,8 +201,9 @@ class Containers(Shelf):
             if name.startswith(_TELL):
                 from minirt.explain import remote  # somebody wants to know
 
-                account = remote.answer(self.store.path(container_id, name)) or account
-                break
+                if asked := remote.answer(self.store.path(container_id, name)):
+                    account = asked
+                    break
         self._account = account
         if account is not None:
             self._cni.listen(account.event, account.steps)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 from support import leftovers
-from support.command import Command, bridge
+from support.command import CONTAINERS, Command, bridge, eventually
 from support.terminal import Terminal
 
 PROMPT = "[q] give up: "
@@ -206,6 +207,23 @@ def test_a_signal_ends_the_asking_also_while_a_container_is_taken_down(minirt: C
     code, shown = steps.end()
     assert code == 0 and "taken down all the same" in shown
     assert minirt.ok("ps", "-aq") == "" and minirt.machine.text("ip", "netns", "list") == ""
+
+
+def test_what_a_killed_asker_has_left_keeps_nobody_from_being_told(minirt: Command) -> None:
+    """Its socket, at which nobody listens any more, whichever the folder lists first."""
+    identity = minirt.ok("run", "-d", "-q", "--name", "web", "host", "sleep", "100")
+    place = CONTAINERS / identity
+
+    def left(name: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as gone:
+            gone.bind(f"{place}/explain.{name}")
+
+    left("before")
+    asker = minirt.start("stop", "-t", "1", "--explain", "web", stderr=subprocess.PIPE)
+    eventually(lambda: len([*place.glob("explain.*")]) == 2)
+    left("after")
+    assert "$ ip link del veth" in asker.communicate(timeout=20)[1] and asker.returncode == 0
+    minirt.ok("rm", "web")
 
 
 def test_a_supervisor_that_is_killed_at_a_stop_is_told_and_its_work_is_done(minirt: Command) -> None:
