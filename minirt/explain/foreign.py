@@ -18,7 +18,6 @@ from typing import Any
 LOOKED_AT = "links, addresses, routes, rules and nftables"
 _HOST, _CONTAINER = "host", "container"
 _PATIENCE = 5  # seconds for one look at host and container
-_PROGRAMS = {"_links": "ip addr", "_routes": "ip route", "_rules": "nft"}
 _SBIN = ":/usr/sbin:/sbin"  # not everybody's PATH has them
 _ROUTE_KEYS = ("gateway", "via", "dev", "src", "protocol", "scope", "metric", "table")
 _RULE_KEYS = ("srclen", "src", "dst", "dstlen", "fwmark", "iif", "oif", "table", "protocol")
@@ -66,11 +65,11 @@ class _Look:
         """What there is, seen by programs that are started by way of `inside`. What they print is others' doing: that
         it cannot be understood is said, and stops nobody."""
         found: Counter[str] = Counter()
-        for witness in (self._links, self._routes, self._rules):
+        for program, witness in (("ip addr", self._links), ("ip route", self._routes), ("nft", self._rules)):
             try:
                 found.update(witness(inside))
             except Exception as error:
-                self.unseen.add(f"what {_PROGRAMS[witness.__name__]} says is not understood: {error!r}")
+                self.unseen.add(f"what {program} says is not understood: {error!r}")
         return found
 
     def _links(self, inside: tuple[str, ...]) -> Iterator[str]:

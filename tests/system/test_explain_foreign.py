@@ -31,6 +31,12 @@ def told(stderr: str, who: str = "odd") -> list[str]:
     return changes
 
 
+def attached(minirt: Command) -> list[str]:
+    """What is said of `odd` when it attaches the namespace `box`."""
+    minirt.network("lab", {"type": "odd"})
+    return told(minirt("cni", "--explain=json", "add", "lab", minirt.machine.netns("box")).stderr)
+
+
 def test_the_account_shows_what_it_changed(minirt: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNI_PATH", "/usr/lib/cni")
     minirt.network("lab", bridge("cni-lab", "10.50.0.0/24") | {"ipMasq": True})
@@ -57,8 +63,7 @@ def test_other_peoples_packets_are_not_its_doing(
 ) -> None:
     monkeypatch.setenv("CNI_PATH", foreign(tmp_path, "ping -c 2 -i 0.2 127.0.0.1 >/dev/null"))
     minirt.machine.run("nft", "table inet t { chain c { type filter hook output priority 0; counter accept; }; }")
-    minirt.network("lab", {"type": "odd"})
-    lines = told(minirt("cni", "--explain=json", "add", "lab", minirt.machine.netns("box")).stderr)
+    lines = attached(minirt)
     changed = "nothing is changed in links, addresses, routes, rules and nftables"
     assert lines == [f"{changed}; queues, sysctls and files are not looked at"]
     assert "counter packets 0" not in minirt.machine.text("nft", "list", "ruleset")  # they were counted
@@ -72,8 +77,7 @@ def test_a_rule_is_told_with_its_chain_also_when_another_chain_has_the_same(
     script = "nft 'add chain inet t second; add rule inet t second accept; add rule inet t first accept'"
     monkeypatch.setenv("CNI_PATH", foreign(tmp_path, script))
     minirt.machine.run("nft", "table inet t { chain first { accept; }; }")
-    minirt.network("lab", {"type": "odd"})
-    lines = told(minirt("cni", "--explain=json", "add", "lab", minirt.machine.netns("box")).stderr)
+    lines = attached(minirt)
     assert lines == [f"+ host: table inet t · chain {name} · accept" for name in ("first", "second")]
     minirt("cni", "del", "lab", "/run/netns/box")
     minirt.machine.run("nft", "flush", "ruleset")
@@ -85,8 +89,7 @@ def test_rules_inside_of_the_container_are_told(
     inside = 'nsenter --net="$CNI_NETNS"'
     script = f"{inside} nft 'add table ip inner'; {inside} ip rule add pref 7 table 7"
     monkeypatch.setenv("CNI_PATH", foreign(tmp_path, script))
-    minirt.network("lab", {"type": "odd"})
-    lines = told(minirt("cni", "--explain=json", "add", "lab", minirt.machine.netns("box")).stderr)
+    lines = attached(minirt)
     assert sorted(lines) == ["+ container: rule -4 priority 7 src all table 7", "+ container: table ip inner"]
     minirt("cni", "del", "lab", "/run/netns/box")
     minirt.machine.run("ip", "netns", "exec", "box", "nft", "flush", "ruleset")
