@@ -1,4 +1,4 @@
-"""A plugin as a program that needs no root: host-local with a store of the test's own, ours and the Go one.
+"""A plugin as a program: host-local with a store of the test's own, ours and the Go one. Ours keeps an index in /run.
 
 program = Program("ours", tmp_path)
 program("ADD").code             0, or the error object's code
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cni_plugins.sdk import launcher
-from cni_plugins.sdk.reservation_index import ROOT
 from support.plugins import GO
 
 MAKERS = ("ours", "go")
@@ -67,13 +65,6 @@ class Program:
         env = {key: value for key, value in variables.items() if value is not None}
         done = subprocess.run([self.path], env=env, capture_output=True, timeout=30, check=False, **feed)
         return Said(done.returncode, json.loads(done.stdout) if done.stdout.strip() else None, done.stderr.decode())
-
-    def forget(self) -> None:
-        """Remove the index that ours keeps of the store, in the machine's own /run where it may write there."""
-        folder = self.store / "net"
-        if folder.exists():
-            status = folder.stat()
-            shutil.rmtree(f"{ROOT}/{status.st_dev:x}-{status.st_ino}", ignore_errors=True)
 
     def leases(self) -> list[str]:
         folder = self.store / "net"

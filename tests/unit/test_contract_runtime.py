@@ -1,6 +1,6 @@
 """The runtime's side of the contract's tables: what each command tells a plugin, and what each code of an error means.
 
-Reference: sections 1.2, 1.3 and 1.6; the plugin's side of the same rows is in test_contract_input.py.
+Reference: sections 1.2, 1.3 and 1.6; the plugin's side of the same rows is in tests/netns/test_contract_input.py.
 """
 
 from __future__ import annotations

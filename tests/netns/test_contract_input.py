@@ -7,14 +7,16 @@ same. Reference: sections 1.2, 1.3 and 1.6; the runtime's side of the same rows 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import host_local
 from support.program import MAKERS, Program
 
 from cni_plugins.sdk import launcher
+
+pytestmark = [pytest.mark.usefixtures("machine"), pytest.mark.leaves(*host_local.LEAVES)]
 
 ATTACHMENT = ("ADD", "DEL", "CHECK")
 COMMANDS = (*ATTACHMENT, "GC", "STATUS", "VERSION")
@@ -30,12 +32,6 @@ REQUIRED = {
     "VERSION": (),
 }
 VALIDATED = {"CNI_CONTAINERID": "../c", "CNI_IFNAME": "a/b"}
-
-
-@pytest.fixture(autouse=True)
-def _no_index(tmp_path: Path) -> Iterator[None]:
-    yield
-    Program("ours", tmp_path).forget()
 
 
 @pytest.fixture(params=MAKERS)
