@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from cni_plugins.sdk import keys, resolvconf
 from cni_plugins.sdk.garbage import valid_attachments
-from cni_plugins.sdk.main import Plugin, Request
+from cni_plugins.sdk.main import Plugin, Request, do, new_plan
 from cni_plugins.sdk.ranges import RangeSet, parse_set, refuse_overlaps
 from cni_plugins.sdk.records import Owner, read_file
+from cni_plugins.sdk.reservation_steps import Keep, Release, Reserve
 from cni_plugins.sdk.reservations import DATA_DIR, Store
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cni_plugins.spec.config import View
     from cni_plugins.spec.ip import Address
     from cni_plugins.spec.result import Route
+    from cni_plugins.spec.steps import Plan
 
 RANGE = ("subnet", "rangeStart", "rangeEnd", "gateway")
 KEYS = ("type", "ranges", "routes", "resolvConf", "dataDir", *RANGE)
@@ -60,7 +62,8 @@ def add(request: Request) -> Result:
             if any(address in pool for pool in config.sets):
                 text = f"{address} has been allocated to {owner} already, duplicate allocation is not allowed"
                 raise CniError(DUPLICATE, text)
-        ips = _take_all(store, config, owner)
+        with new_plan() as plan:
+            ips = [_take(plan, store, pool, number, owner, config.requested) for number, pool in enumerate(config.sets)]
     return Result(ips=tuple(ips), routes=config.routes, dns=config.dns)
 
 
@@ -68,7 +71,7 @@ def delete(request: Request) -> None:
     store = _store(request)
     if store.exists():
         with store:
-            store.release(Owner(request.container_id, request.ifname))
+            do(Release(store, Owner(request.container_id, request.ifname)))
 
 
 def check(request: Request) -> None:
@@ -111,34 +114,28 @@ def gc(request: Request) -> None:
     store = _store(request)
     if store.exists():
         with store:
-            store.keep(valid)
+            do(Keep(store, valid))
 
 
-def _take_all(store: Store, config: Config, owner: Owner) -> list[Ip]:
-    """An address of each set, or none of any."""
-    ips: list[Ip] = []
+def _take(plan: Plan, store: Store, pool: RangeSet, number: int, owner: Owner, requested: tuple[Address, ...]) -> Ip:
+    """An address of the set of that number: the one that is asked for, or the next that is free."""
+    asked = next((address for address in requested if address in pool), None)
     try:
-        for number, pool in enumerate(config.sets):
-            asked = next((address for address in config.requested if address in pool), None)
-            try:
-                ips.append(_take(store, pool, number, owner, asked))
-            except CniError as error:
-                raise CniError(error.code, f"failed to allocate for range {number}: {error.msg}") from None
-    except BaseException:
-        for ip in ips:
-            store.give_back(ip.address.address, owner)
-        raise
-    return ips
+        address = _chosen(store, pool, number, asked)
+    except CniError as error:
+        raise CniError(error.code, f"failed to allocate for range {number}: {error.msg}") from None
+    plan.do(Reserve(store, address, owner, number))
+    home = pool.range_of(address)
+    return Ip(Cidr(address, home.subnet.length), home.gateway)
 
 
-def _take(store: Store, pool: RangeSet, number: int, owner: Owner, asked: Address | None) -> Ip:
-    candidates = iter((asked,)) if asked else pool.candidates(store.last(number), store.free)
-    for address in candidates:
+def _chosen(store: Store, pool: RangeSet, number: int, asked: Address | None) -> Address:
+    for address in iter((asked,)) if asked else pool.candidates(store.last(number), store.free):
         home = pool.range_of(address)
         if address == home.gateway:
             raise CniError(INVALID_CONFIG, f"requested IP address {address} is the gateway of {home.subnet}")
-        if store.reserve(address, owner, number):
-            return Ip(Cidr(address, home.subnet.length), home.gateway)
+        if store.vacant(address):
+            return address
     if asked:
         why = f"it is {_taken(store, asked)}"
         raise CniError(TAKEN, f"requested IP address {asked} is not available in range set {pool}: {why}")

@@ -20,8 +20,10 @@ from errno import ENOTDIR, EROFS
 from fcntl import LOCK_EX, LOCK_UN, flock
 
 from cni_plugins.sdk import boots, fdio
+from cni_plugins.sdk.main import do
 from cni_plugins.sdk.records import Owner, read_file
 from cni_plugins.sdk.reservation_index import ROOT, Index
+from cni_plugins.sdk.reservation_steps import MakeFolder
 from cni_plugins.spec import names
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.ip import parse_address
@@ -29,8 +31,11 @@ from cni_plugins.spec.ip import parse_address
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from typing import TypeAlias
 
     from cni_plugins.spec.ip import Address
+
+    Reservations: TypeAlias = list[tuple[Address, Owner]]
 
 DATA_DIR = "/var/lib/cni/networks"
 
@@ -58,7 +63,8 @@ class Store:
         return ""
 
     def __enter__(self) -> Store:
-        os.makedirs(self.folder, mode=0o755, exist_ok=True)
+        if not self.exists():
+            do(MakeFolder(self.folder))
         self._lock = os.open(self._path("lock"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             flock(self._lock, LOCK_EX)
@@ -94,9 +100,18 @@ class Store:
         """The first address from `first` to `end`, both included, that nobody has reserved."""
         return self._learned().free(first, end)
 
+    def vacant(self, address: Address) -> bool:
+        """Whether `reserve` would take it: nobody holds it, and its name is not that of a folder."""
+        path = self._path(str(address))
+        return not os.path.isdir(path) and _owner(read_file(path)) is None
+
+    def last_path(self, set_index: int) -> str:
+        """The file that holds the address that the set gave last."""
+        return self._path(f"last_reserved_ip.{set_index}")
+
     def last(self, set_index: int) -> Address | None:
         """The address that the set gave last."""
-        text = read_file(self._path(f"last_reserved_ip.{set_index}"))
+        text = read_file(self.last_path(set_index))
         return _address((text or b"").decode(errors="replace").strip())
 
     def reserve(self, address: Address, owner: Owner, set_index: int) -> bool:
@@ -121,15 +136,18 @@ class Store:
         self._trusted = self._changed = True
         return True
 
-    def release(self, owner: Owner) -> list[Address]:
-        """Give back all that `owner` holds, or else what its container does in the old format; what that was."""
+    def held(self, owner: Owner) -> tuple[Owner, list[Address]]:
+        """What `owner` holds, or else what its container does in the old format, and under which of both names."""
         index = self._learned()
-        for name in (owner, Owner(owner.container_id, "")):
-            if held := index.addresses(name):
-                for address in held:
-                    self.give_back(address, name)
-                return held
-        return []
+        names = (owner, Owner(owner.container_id, ""))
+        return next(((name, held) for name in names if (held := index.addresses(name))), (owner, []))
+
+    def release(self, owner: Owner) -> list[Address]:
+        """Give back what is `held`; what that was."""
+        name, held = self.held(owner)
+        for address in held:
+            self.give_back(address, name)
+        return held
 
     def give_back(self, address: Address, owner: Owner) -> None:
         """Give back one address, if `owner` holds it."""
@@ -143,13 +161,10 @@ class Store:
 
     def keep(self, valid: Collection[Owner]) -> None:
         """Give back whatever is held by none of `valid`, as much of it as can be."""
-        containers = {owner.container_id for owner in valid}
-        kept, failures = [], []
+        kept, stale = self.sorted(valid)
+        failures = []
         self._trusted = False
-        for address, owner in self.reservations():
-            if owner in valid or (not owner.ifname and owner.container_id in containers):
-                kept.append((address, owner))
-                continue
+        for address, _ in stale:
             try:
                 os.unlink(self._path(str(address)))
             except OSError as error:
@@ -159,9 +174,19 @@ class Store:
         self._index.rebuild(kept)
         self._trusted = self._changed = True
 
-    def reservations(self) -> list[tuple[Address, Owner]]:
+    def sorted(self, valid: Collection[Owner]) -> tuple[Reservations, Reservations]:
+        """What is held by somebody of `valid`, and what is not."""
+        containers = {owner.container_id for owner in valid}
+        kept: Reservations = []
+        stale: Reservations = []
+        for address, owner in self.reservations():
+            alive = owner in valid or (not owner.ifname and owner.container_id in containers)
+            (kept if alive else stale).append((address, owner))
+        return kept, stale
+
+    def reservations(self) -> Reservations:
         """All of them, read one by one; torn ones are removed, and those of an earlier boot."""
-        found = []
+        found: Reservations = []
         for address in self.taken():
             path = self._path(str(address))
             owner = _owner(read_file(path))
@@ -199,7 +224,7 @@ class Store:
 
     def _remember(self, address: Address, set_index: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        path = self._path(f"last_reserved_ip.{set_index}")
+        path = self.last_path(set_index)
         fd = os.open(path, flags, 0o600)
         try:
             _write(fd, str(address), path)

@@ -125,8 +125,14 @@ _KINDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "mkdir": (
         ("-p /sys/fs/cgroup", "", "a control group: what belongs to the container, as one", ""),
+        ("-p /var/lib/cni/networks/", "", "the folder of the network's addresses: a file for each that is taken", ""),
         ("-p /run/minirt/stage", "", "a place to put the container's root together", "findmnt --task {pid}"),
     ),
+    "printf": (
+        ("", "/last_reserved_ip.", "the address given last: the next one is looked for behind it", "cat {path}"),
+        ("'%s\\r\\n%s' ", "", "the address is taken: its file says by which container and interface", "cat {path}"),
+    ),
+    "rm": (("", "", "with its file goes the reservation", ""),),
     "rmdir": (("/sys/fs/cgroup", "", "the control group is empty now", ""),),
     "echo": (("0 > /sys/fs/cgroup", "", "this process, and all it starts, belongs to the control group", ""),),
     "nsenter": (
@@ -168,6 +174,7 @@ _LOOKS = {
     "conntrack": "conntrack -L",
     "tc": "tc qdisc show dev {dev}; tc filter show dev {dev}",
     "mkdir": "ls {path}",
+    "rm": "ls {path}",
     "rmdir": "ls {path}",
     "echo": "cat {path}",
     "nsenter": "lsns --task {pid}",

@@ -49,18 +49,18 @@ OTHER_KERNEL = ("dummy", "ipvlan", "vlan", "vrf", "win-bridge", "win-overlay")
 
 # Our own modules, for ADD and for DEL.
 OURS = {
-    "bridge": (48, 46),
+    "bridge": (49, 47),
     "firewall": (32, 28),
-    "host-local": (24, 24),
+    "host-local": (26, 26),
     "loopback": (23, 23),
-    "macvlan": (42, 42),
+    "macvlan": (43, 43),
     "portmap": (34, 34),
-    "tap": (43, 43),
+    "tap": (44, 44),
     "tuning": (29, 29),
     "bandwidth": (29, 29),
     "sbr": (29, 29),
 }
-OURS |= {"host-device": (44, 44), "ptp": (48, 46), "static": (19, 19)}
+OURS |= {"host-device": (45, 45), "ptp": (49, 47), "static": (19, 19)}
 OURS |= {"dhcp": (27, 27)}
 
 # A daemon that has every answer ready: of the plugin alone there is to be told.

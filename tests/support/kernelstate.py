@@ -1,11 +1,12 @@
-"""All that the kernel has to show of its networks: run as a program, one JSON document on standard output.
+"""All that there is to see of this machine's networks: run as a program, one JSON document on standard output.
 
     /usr/bin/python3 -IS kernelstate.py '{"boxes": ["box"], "flows": false}'
 
 The network that it is started in is `host`; the boxes that are there have their names in /run/netns. Witnesses are the
 distribution's programs: links, addresses, routes, rules, bridges' ports and VLANs, queues and filters as `ip`, `bridge`
 and `tc` show them, nftables and iptables, every sysctl of /proc/sys/net, and with `flows` what conntrack remembers.
-A program that is missing, or fails, ends it: nothing seen is not the same as nothing there.
+A program that is missing, or fails, ends it: nothing seen is not the same as nothing there. What host-local keeps is no
+kernel's, but an account tells of it: `reservations` are its files, with what is in them.
 
 What differs between two networks that are the same is left out, for each source by itself: see `LINK` and those after
 it. A list keeps its order, unless the order is the kernel's own: of links, of tables of routes, of nftables' sets.
@@ -50,6 +51,7 @@ def main() -> None:
         if os.path.exists(f"/run/netns/{name}"):
             with inside(f"/run/netns/{name}"):
                 found[name] = dict(place(asked["flows"]))
+    found["reservations"] = dict(reservations())
     print(json.dumps(found))
 
 
@@ -92,6 +94,16 @@ def place(flows: bool) -> Iterator[tuple[str, Any]]:
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def reservations() -> Iterator[tuple[str, str]]:
+    """Of host-local's own folder; its locks are empty for ever."""
+    for folder, _, names in os.walk("/var/lib/cni/networks"):
+        yield folder, ""
+        for name in names:
+            with open(os.path.join(folder, name), encoding="utf-8", newline="") as file:
+                if name != "lock":
+                    yield file.name, file.read()
 
 
 def said(*argv: str) -> str:

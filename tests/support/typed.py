@@ -32,6 +32,7 @@ _CALL = "CNI_COMMAND="  # what a step that is a call of a delegate begins with
 
 FRESH = """
 mount -t tmpfs none /run
+mount -t tmpfs none /var/lib/cni
 ip link set lo up
 ip netns add box
 ip netns add other
@@ -42,7 +43,7 @@ said=$(sh -ec {command} 2>&1) || echo FAILED {command}: "$said" >&2
 
 
 def look(flows: bool = False) -> Any:
-    """All that the kernel has to show of this network, and of the namespaces in it."""
+    """All that there is to see of this network, and of the namespaces in it."""
     done = subprocess.run([*_LOOK, _asked(flows)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

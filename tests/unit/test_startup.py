@@ -21,7 +21,7 @@ OURS = {
     "bridge": 40,
     "dummy": 35,
     "firewall": 28,
-    "host-local": 24,
+    "host-local": 26,
     "ipvlan": 35,
     "loopback": 22,
     "macvlan": 35,
