@@ -197,18 +197,21 @@ class Containers(Shelf):
 
     def ended(self, container_id: str, code: int, account: Account | None = None) -> None:
         """For its supervisor: the workload has ended with `code`. `account` is told, unless somebody else has asked."""
+        telling = None
         for name in os.listdir(self.store.path(container_id, "")):
             if name.startswith(_TELL):
                 from minirt.explain import remote  # somebody wants to know
 
-                if asked := remote.answer(self.store.path(container_id, name)):
-                    account = asked
+                if telling := remote.answer(self.store.path(container_id, name)):
+                    account = telling.account
                     break
         self._account = account
         if account is not None:
             self._cni.listen(account.event, account.steps)
         with deaf():
             self._finish(self._sandbox(self.store.load(container_id)), code)
+        if telling is not None:
+            telling.done()
 
     def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""

@@ -6,12 +6,13 @@
       told, or step ───────────────────────────▶  takes the container down
       shows them, at once ◀──────────────────────  the items of each thing that is done
       with step: leave, from who is at the terminal ▶  does it
-      waits until it is done
+      knows that it is done ◀────────────────────  when it has: done
+      waits until it has ended
 
 A message is one packet (SOCK_SEQPACKET): {"items": [the items, as `Item.to_json` has them]}. One that waits for leave
 says {"ask": ["/run/netns/…", 0]} too: the network namespace, and the process, where a person can look. Those who do not
 read hold nobody up: what has no room is left out, and the next message says how much that was, {"lost": 3}. An asker
-who has gone is none.
+who has gone is none, and a teller who goes without {"done": true} was killed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 1 << 18
 _LOOK_AGAIN = 0.05  # seconds
-_PATIENCE = 5.0  # seconds that an asker has to say how they want to be told
+_PATIENCE = 5.0  # seconds that an asker has to say how they want to be told, and to read what was
 _TOLD, _STEP, _LEAVE = b"told", b"step", b"\n"
 
 
@@ -52,13 +53,16 @@ class Request:
             if not under_way():
                 return False
         teller, _ = self._socket.accept()
+        done = False
         with teller:
             try:
                 teller.send(_STEP if account.stops else _TOLD)
                 while message := teller.recv(_LONGEST):
-                    _pass_on(message, account, teller)
+                    done = _pass_on(message, account, teller)
             except ConnectionError:
-                account.fact("the process that takes it down has ended before it was done")
+                pass  # with something of ours unread
+        if not done:
+            account.fact("the process that takes it down has ended before it was done")
         return True
 
     def close(self) -> None:
@@ -66,23 +70,25 @@ class Request:
         _forget(self._path)
 
 
-def _pass_on(message: bytes, account: Account, teller: socket.socket) -> None:
+def _pass_on(message: bytes, account: Account, teller: socket.socket) -> bool:
+    """Whether it says that all is done."""
     told: dict[str, Any] = loads(message)
     if lost := told.get("lost"):
         account.fact(f"{lost} things that were done here are not told: they came too fast")
     items = [Item(**item) for item in told["items"]]
     if "ask" not in told:
         account.show(items)
-        return
+        return "done" in told
     try:
         account.ask(items, *told["ask"])
     except (KeyboardInterrupt, Interrupted):
         account.fact("it has ended already: it is taken down all the same")
     teller.send(_LEAVE)
+    return False
 
 
-def answer(path: str) -> Account | None:
-    """The account that is asked for at the socket at `path`; None when nobody is there."""
+def answer(path: str) -> Telling | None:
+    """To the one who asks at the socket at `path`; None when nobody is there."""
     asker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         with _Short(path) as short:
@@ -94,17 +100,23 @@ def answer(path: str) -> Account | None:
     if wish not in (_TOLD, _STEP):
         asker.close()
         return None
-    return _Telling(asker.detach(), wish == _STEP).account
+    return Telling(asker.detach(), wish == _STEP)
 
 
-class _Telling:
-    """The teller's end: `fd` is open as long as its process lives."""
+class Telling:
+    """The teller's end: what `account` is given is passed on to the asker, until `done`."""
 
     def __init__(self, fd: int, steps: bool) -> None:
         self._fd = fd
         self._lost = 0
         os.set_blocking(fd, steps)
         self.account = Account(self._write, self._ask if steps else None, (fd,))
+
+    def done(self) -> None:
+        """All has been done, and told. For a moment room is waited for: who does not hear this thinks us killed."""
+        select.select([], [self._fd], [], _PATIENCE)
+        self._tell([], done=True)
+        os.close(self._fd)
 
     def _write(self, item: Item) -> None:
         self._tell([item])

@@ -36,6 +36,12 @@ def asked(place: str, account: Account, teller: Callable[[], None], under_way: C
         thread.join(10)
 
 
+def answered(place: str) -> remote.Telling:
+    telling = remote.answer(place)
+    assert telling is not None
+    return telling
+
+
 def test_what_is_told_is_shown_at_once_and_as_it_was_told(place: str) -> None:
     shown: list[Item] = []
     seen = threading.Event()
@@ -45,12 +51,13 @@ def test_what_is_told_is_shown_at_once_and_as_it_was_told(place: str) -> None:
         seen.set()
 
     def teller() -> None:
-        account = remote.answer(place)
-        assert account is not None and not account.stops
+        telling = answered(place)
+        account = telling.account
+        assert not account.stops
         account.show(ITEMS[:1])
         assert seen.wait(5)  # before the rest is done
         account.show(ITEMS[1:])
-        os.close(account.fds[0])
+        telling.done()
 
     assert asked(place, Account(write), teller, lambda: True)
     assert shown == ITEMS
@@ -64,11 +71,12 @@ def test_with_steps_the_teller_waits_for_leave(place: str) -> None:
         order.append("leave")
 
     def teller() -> None:
-        account = remote.answer(place)
-        assert account is not None and account.stops
+        telling = answered(place)
+        account = telling.account
+        assert account.stops
         account.ask(ITEMS, "/run/netns/x", 7)
         order.append("done")
-        os.close(account.fds[0])
+        telling.done()
 
     assert asked(place, Account(lambda _item: None, pause), teller, lambda: True)
     assert order == ["leave", "done"]
@@ -81,11 +89,11 @@ def test_an_asker_who_gives_up_is_told_that_it_is_done_all_the_same(place: str) 
         raise KeyboardInterrupt
 
     def teller() -> None:
-        account = remote.answer(place)
-        assert account is not None
+        telling = answered(place)
+        account = telling.account
         account.ask(ITEMS, "", 0)
         account.show(ITEMS[:1])
-        os.close(account.fds[0])
+        telling.done()
 
     assert asked(place, Account(shown.append, pause), teller, lambda: True)
     assert "all the same" in shown[0].text and shown[1:] == ITEMS[:1]
@@ -98,16 +106,33 @@ def test_an_asker_who_goes_in_the_middle_holds_up_nothing(place: str) -> None:
     done = threading.Event()
 
     def teller() -> None:
-        account = remote.answer(place)
-        assert account is not None
+        telling = answered(place)
+        account = telling.account
         for _ in range(3):
             account.ask(ITEMS, "", 0)
-        os.close(account.fds[0])
+        telling.done()
         done.set()
 
     with pytest.raises(RuntimeError):
         asked(place, Account(lambda _item: None, pause), teller, lambda: True)
     assert done.wait(5)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_teller_who_is_killed_has_not_done_it(place: str, steps: bool) -> None:
+    """Also when all that was said to it has been read."""
+    shown: list[Item] = []
+
+    def teller() -> None:
+        account = answered(place).account
+        if steps:
+            account.ask(ITEMS, "", 0)
+        account.show(ITEMS)
+        os.close(account.fds[0])
+
+    pause = (lambda _items, _netns, _pid: None) if steps else None
+    assert asked(place, Account(shown.append, pause), teller, lambda: True)
+    assert [item.text for item in shown[2:]] == ["the process that takes it down has ended before it was done"]
 
 
 def test_an_asker_who_does_not_read_loses_items_and_is_told_how_many(place: str) -> None:
@@ -119,8 +144,8 @@ def test_an_asker_who_does_not_read_loses_items_and_is_told_how_many(place: str)
         shown.append(item)
 
     def teller() -> None:
-        account = remote.answer(place)
-        assert account is not None
+        telling = answered(place)
+        account = telling.account
         for _ in range(5000):
             account.show(ITEMS[:1])
         full.set()
@@ -128,7 +153,7 @@ def test_an_asker_who_does_not_read_loses_items_and_is_told_how_many(place: str)
             threading.Event().wait(0.01)
         threading.Event().wait(0.2)
         account.show(ITEMS[1:])
-        os.close(account.fds[0])
+        telling.done()
 
     assert asked(place, Account(write), teller, lambda: True)
     (notice,) = [item for item in shown if "not told" in item.text]
