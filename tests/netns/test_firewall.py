@@ -307,10 +307,12 @@ def test_B3_what_a_killed_add_has_written_down_is_enough_for_del(firewall: Firew
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
 def test_B3_an_add_that_was_killed_is_taken_down_whole(firewall: Firewall, machine: Machine, backend: str) -> None:
     keys = {"backend": backend, "ingressPolicy": "isolated"}
+    record = Path("/run/cni/firewall/on-cni0/a:eth0")
     for _attempt in range(3):
         process = firewall.start("ADD", "a", **keys)
-        while not Path("/run/cni/firewall/on-cni0/a:eth0").exists():
-            assert process.poll() is None
+        while not record.exists() and process.poll() is None:
+            pass
+        assert record.exists()
         process.kill()
         process.communicate()
         poll(lambda: not any("tables" in command for command in orphans.processes().values()))

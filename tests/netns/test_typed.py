@@ -49,12 +49,17 @@ COMMANDS = (
     "nft 'add rule inet t d dnat ip to tcp dport map { 8080 : 10.0.0.1 . 80 }'",
     "iptables -A FORWARD -s 10.0.0.1 -m conntrack --ctstate DNAT -m comment --comment one -j ACCEPT",
     "ip6tables -A FORWARD -m comment --comment one -j ACCEPT",
+    "mkdir -p /var/lib/cni/networks/net",
+    "printf '%s\\r\\n%s' c-box eth0 > /var/lib/cni/networks/net/10.1.0.2",
     "conntrack -I -p udp -s 10.0.0.5 -d 10.0.0.6 --sport 1 --dport 53 -t 600 -u SEEN_REPLY",
 )
 
 # What is typed, what should have been, and the source that tells.
 WRONG = (
     ("type veth", "mtu 1400 type veth", "links"),
+    ("10.1.0.2", "10.1.0.3", "reservations"),
+    ("c-box eth0", "c-box eth1", "reservations"),
+    ("\\r", "", "reservations"),
     ("alias mine", "alias yours", "links"),
     ("ip -n box link set v1 up", "true", "links"),
     ("ip link set b0 up", "ip link set b0 up promisc on", "links"),

@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,8 +70,24 @@ def inside(path: str) -> Iterator[None]:
     os.close(home)
 
 
+def settle() -> None:
+    """Wait for the local routes of IPv6 addresses, which a worker of the kernel's makes a moment after an address, on a
+    link that is up (addrconf_dad_work); not for those of `_own`. An address that somebody else has gets none: so not
+    for ever."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        ways = shown("ip", "-j", "-d", "-6", "route", "show", "table", "all")
+        there = {way["dst"] for way in ways if way["type"] == "local"}
+        up = [link for link in shown("ip", "-j", "-6", "addr") if "LOWER_UP" in link["flags"]]
+        given = [address for link in up for address in link["addr_info"] if not _own(address["local"])]
+        if all(address["local"] in there for address in given):
+            return
+        time.sleep(0.05)
+
+
 def place(flows: bool) -> Iterator[tuple[str, Any]]:
     """What there is in one network, by its source."""
+    settle()
     yield "links", links(shown("ip", "-j", "-d", "link"))
     yield "addresses", addresses(shown("ip", "-j", "addr"))
     yield "routes", routes(shown("ip", "-j", "-d", "-4", "route", "show", "table", "all"))
@@ -93,9 +110,6 @@ def place(flows: bool) -> Iterator[tuple[str, Any]]:
         yield "flows", sorted(map(flow, said("conntrack", "-L", "-p", "udp").splitlines()))
 
 
-# --- asking -----------------------------------------------------------------------------------------------------------
-
-
 def reservations() -> Iterator[tuple[str, str]]:
     """Of host-local's own folder; its locks are empty for ever."""
     for folder, _, names in os.walk("/var/lib/cni/networks"):
@@ -104,6 +118,9 @@ def reservations() -> Iterator[tuple[str, str]]:
             with open(os.path.join(folder, name), encoding="utf-8", newline="") as file:
                 if name != "lock":
                     yield file.name, file.read()
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
 
 
 def said(*argv: str) -> str:
