@@ -29,6 +29,7 @@ else:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TERM = "xterm"
 
+_STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr")
 _UMASK = 0o022
 _MOST_INTERPRETERS = 5  # as many `#!` lines in a row as the kernel follows
 _FIRST_LINE = 256  # BINPRM_BUF_SIZE
@@ -86,13 +87,12 @@ def reset() -> None:
 def settle(process: Process, owned: tuple[int, ...], plan: Plan) -> Command:
     """Become the user of `process` in its directory, without the rights it must not have; find its command.
 
-    `owned` are descriptors of ours that the user is to own: the workload's terminal, or pipes to us. Raises UsageError,
-    NotFound (the user), CommandNotFound, CommandNotExecutable, SetupFailed, KernelRefused, OSError.
+    `owned` are those of the standard streams that the user is to own: the workload's terminal, or pipes to us. Raises
+    UsageError, NotFound (the user), CommandNotFound, CommandNotExecutable, SetupFailed, KernelRefused, OSError.
     """
     person = user.resolve(process.user, user.read(user.PASSWD), user.read(user.GROUP))
-    if person.uid:
-        for fd in owned:
-            os.fchown(fd, person.uid, -1)
+    if person.uid and owned:
+        plan.do(Own(owned, person.uid))
     if _entered(process.cwd, plan):
         plan.do(Become(person))
     else:  # a network file system that refuses root; the user may
@@ -135,6 +135,21 @@ class Enter(Step):
         # One outside our root, reached through a descriptor in /proc, would read "(unreachable)" (CVE-2024-21626).
         if not inside.startswith("/"):
             raise SetupFailed(f"working directory {self.path!r} is not inside the container")
+
+
+@record
+class Own(KernelStep):
+    """Standard streams to the user, who may open them again by name then."""
+
+    streams: tuple[int, ...]
+    uid: int
+
+    def describe(self) -> str:
+        return f"chown {self.uid} {' '.join(_STREAMS[fd] for fd in self.streams)}"
+
+    def change(self) -> None:
+        for fd in self.streams:
+            os.fchown(fd, self.uid, -1)
 
 
 @record

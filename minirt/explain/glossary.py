@@ -160,6 +160,7 @@ _KINDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "touch": (("", " mount ", "a device of the host", ""),),
     "cd": (("", "pivot_root", "its tree becomes the root, and the host's is out of reach", ""),),
+    "chown": (("", " /dev/std", "its user's own: who opens them again by name is asked for rights", ""),),
     "setpriv": (("", "", "as its user, without the rights that no container may have", ""),),
 }
 
@@ -184,6 +185,7 @@ _LOOKS = {
     "touch": "findmnt --task {pid}",
     "ln": "nsenter --target {pid} --mount ls -l {path}",
     "cd": "findmnt --task {pid}",
+    "chown": "ls -lL /proc/{pid}/fd",
     "setpriv": "grep Cap /proc/{pid}/status",
 }
 _NFT_OBJECTS = ("table", "chain", "rule", "set", "map", "element")

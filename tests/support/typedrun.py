@@ -16,7 +16,8 @@ from support.command import Command
 # What a process sees of where it is. Numbers of mounts, devices and peer groups differ; so do control groups' hosts.
 LOOK = (
     "cat /proc/self/mountinfo; echo; hostname; grep -E '^(Cap|NoNewPrivs|Uid|Gid|Groups)' /proc/self/status; "
-    "ls /dev /sys/class/net; cat /proc/self/cgroup; pwd; set -- /proc/[0-9]*; echo $# processes; "
+    "ls /dev /sys/class/net; stat -Lc %u /dev/stdout; cat /proc/self/cgroup; pwd; "
+    "set -- /proc/[0-9]*; echo $# processes; "
     # Its control group is the root of what it sees; who is in there tells whether it is the container's.
     "for f in /sys/fs/cgroup/pids/tasks /sys/fs/cgroup/cgroup.procs; do "
     "[ ! -e $f ] || { n=0; while read -r _; do n=$((n+1)); done <$f; echo $n in the group; }; done"

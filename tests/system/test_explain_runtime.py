@@ -14,7 +14,10 @@ from support.typedrun import LOOK, check_exec, check_run, steady, told, types
 
 pytestmark = pytest.mark.leaves(*leftovers.SHARED, "directory *", "file *", "netns *", "cgroup *", "mount *")
 
-SEEN = 'cat /proc/self/mountinfo; echo; hostname; grep -E "^(Cap|NoNewPrivs|Uid|Gid|Groups)" /proc/self/status; ls /dev'
+SEEN = (
+    'cat /proc/self/mountinfo; echo; hostname; grep -E "^(Cap|NoNewPrivs|Uid|Gid|Groups)" /proc/self/status; '
+    "ls /dev; stat -Lc %u /dev/stdout"
+)
 JOINING = ("--network", "container:first", "host", "sh")
 
 
@@ -52,11 +55,11 @@ def test_the_commands_of_a_run_in_anothers_network_make_the_same_container(minir
     minirt.ok("rm", "--force", "first", "web")
 
 
-def test_the_commands_of_a_run_with_a_terminal_make_the_same_container(minirt: Command) -> None:
+@pytest.mark.parametrize("asked", ["", "--user 1000:5"])
+def test_the_commands_of_a_run_with_a_terminal_make_the_same_container(minirt: Command, asked: str) -> None:
     """But for the process that moves what is typed there."""
-    words = (
-        f"{PROGRAM} run --explain=json --network none --hostname box --name web -t host sh -c '{SEEN}; tty' 2>/run/told"
-    )
+    how = f"--network none --hostname box --name web {asked} -t"
+    words = f"{PROGRAM} run --explain=json {how} host sh -c '{SEEN}; tty' 2>/run/told"
     made = minirt.machine.text("script", "--quiet", "--return", "--command", words, "/dev/null")
     commands = told(Path("/run/told").read_text(encoding="utf-8"))
     up = commands[: next(place for place, command in enumerate(commands) if command.startswith("ip netns delete"))]
