@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.accounts import BOTH, BRIDGE, HERE, IPAM, PORTS
+from support.lan import SETUP, Lan
 from support.machine import Machine
 from support.typed import Accounted
 
@@ -39,6 +40,23 @@ def test_what_is_told_of_gc_and_of_taking_back_does_the_same_when_it_is_typed(ma
     there.delete()
     there.give_up(last)
     assert there.differs() == [], "\n".join(there.told)
+
+
+def test_of_addresses_from_a_dhcp_server(machine: Machine) -> None:
+    """The daemon types nothing: the server gives, and what it gives is put on the link by the plugin that asked."""
+    lan = Lan(machine)
+    try:
+        lan.dnsmasq()
+        lan.daemon()
+        there = Accounted(machine, [lan.conf()], there=SETUP)
+        there.add()
+        assert machine.addresses("eth0", "box") == {f"{address}/24" for address in lan.leases()} != set()
+        assert there.differs() == [], "\n".join(there.told)
+        there.delete()
+        assert there.differs() == [], "\n".join(there.told)
+        lan.leased()
+    finally:
+        lan.close()
 
 
 def test_of_two_networks_that_each_give_a_default_route(machine: Machine) -> None:

@@ -25,6 +25,12 @@ PLUGINS = "/run/plugins"
 SOCKET = "/run/cni/dhcp.minirt.sock"
 SIDE_SOCKET = "/run/lan/side.sock"
 SERVER = str(Path(__file__).with_name("dhcpserver.py"))
+# The network itself, as it is typed.
+SETUP = (
+    f"ip link add {BRIDGE} address 02:00:00:00:77:01 type bridge",
+    f"ip addr add {GATEWAY}/24 dev {BRIDGE}",
+    f"ip link set {BRIDGE} up",
+)
 USUAL = ("3,10.77.0.1", "6,10.77.0.1", "15,lan.test", "119,lan.test,corp.test")
 
 # Empty folders, the plugins' launchers, and the network itself.
@@ -62,9 +68,8 @@ class Lan:
         self._here.mkdir()
         self.plugins = plugins or Plugins(machine, PLUGINS)
         machine.leaves(*LEFT)
-        machine.run("ip", "link", "add", BRIDGE, "address", "02:00:00:00:77:01", "type", "bridge")
-        machine.run("ip", "addr", "add", f"{GATEWAY}/24", "dev", BRIDGE)
-        machine.run("ip", "link", "set", BRIDGE, "up")
+        for command in SETUP:
+            machine.run(*command.split())
 
     def close(self) -> None:
         for process in reversed(self._started):

@@ -54,10 +54,17 @@ def _asked(flows: bool) -> str:
 
 
 class Accounted:
-    """Attachments to one list, and `told`, all the commands that their ADDs, DELs and GCs have told of, in order."""
+    """Attachments to one list, and `told`, all the commands that their ADDs, DELs and GCs have told of, in order.
+
+    `setup` is typed before, `there` has been typed on this machine already."""
 
     def __init__(
-        self, machine: Machine, plugins: Sequence[dict[str, Any]], setup: Sequence[str] = (), **wishes: Any
+        self,
+        machine: Machine,
+        plugins: Sequence[dict[str, Any]],
+        setup: Sequence[str] = (),
+        there: Sequence[str] = (),
+        **wishes: Any,
     ) -> None:
         folder = Path("/run/plugins")
         launcher.write(str(folder))
@@ -65,7 +72,7 @@ class Accounted:
             machine.netns(box)
         for line in setup:
             machine.run("sh", "-ec", line)
-        self._setup, self._wishes = setup, wishes
+        self._setup, self._wishes = (*there, *setup), wishes
         self._network = _network("net", plugins)
         self.told: list[str] = []
         self.steps = 0  # that were told of, each of one command or several; of those that undo others none

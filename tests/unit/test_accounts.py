@@ -6,7 +6,7 @@ from support.accounts import HERE, THERE
 
 from cni_plugins.sdk import launcher
 
-# Plugins of Windows are refused here; what dhcp does is done by a server and by the plugin that asked for it.
+# Plugins of Windows are refused here; dhcp needs a server, and tests/netns/test_explain_true.py has one.
 NOTHING_TO_TYPE = {"win-bridge", "win-overlay", "dhcp"}
 
 
