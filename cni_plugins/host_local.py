@@ -13,11 +13,11 @@ met; CHECK compares with the previous result; GC and STATUS do something.
 from __future__ import annotations
 
 from cni_plugins.sdk import keys, resolvconf
-from cni_plugins.sdk.garbage import valid_attachments
-from cni_plugins.sdk.main import Plugin, Request, do, new_plan
+from cni_plugins.sdk.garbage import all_of, valid_attachments
+from cni_plugins.sdk.main import Plugin, Request, do, later, new_plan
 from cni_plugins.sdk.ranges import RangeSet, parse_set, refuse_overlaps
 from cni_plugins.sdk.records import Owner, read_file
-from cni_plugins.sdk.reservation_steps import Keep, Release, Reserve
+from cni_plugins.sdk.reservation_steps import GiveBack, Reserve, Taken
 from cni_plugins.sdk.reservations import DATA_DIR, Store
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
@@ -71,7 +71,8 @@ def delete(request: Request) -> None:
     store = _store(request)
     if store.exists():
         with store:
-            do(Release(store, Owner(request.container_id, request.ifname)))
+            held = store.held(Owner(request.container_id, request.ifname))
+            do(*(GiveBack(store, address, owner) for address, owner in held))
 
 
 def check(request: Request) -> None:
@@ -114,32 +115,31 @@ def gc(request: Request) -> None:
     store = _store(request)
     if store.exists():
         with store:
-            do(Keep(store, valid))
+            all_of(*(later(GiveBack(store, address, owner)) for address, owner in store.stale(valid)))
 
 
 def _take(plan: Plan, store: Store, pool: RangeSet, number: int, owner: Owner, requested: tuple[Address, ...]) -> Ip:
     """An address of the set of that number: the one that is asked for, or the next that is free."""
     asked = next((address for address in requested if address in pool), None)
-    try:
-        address = _chosen(store, pool, number, asked)
-    except CniError as error:
-        raise CniError(error.code, f"failed to allocate for range {number}: {error.msg}") from None
-    plan.do(Reserve(store, address, owner, number))
-    home = pool.range_of(address)
-    return Ip(Cidr(address, home.subnet.length), home.gateway)
-
-
-def _chosen(store: Store, pool: RangeSet, number: int, asked: Address | None) -> Address:
-    for address in iter((asked,)) if asked else pool.candidates(store.last(number), store.free):
+    for address in (asked,) if asked else pool.candidates(store.last(number), store.free):
         home = pool.range_of(address)
         if address == home.gateway:
-            raise CniError(INVALID_CONFIG, f"requested IP address {address} is the gateway of {home.subnet}")
-        if store.vacant(address):
-            return address
+            raise _refused(number, INVALID_CONFIG, f"requested IP address {address} is the gateway of {home.subnet}")
+        if not store.vacant(address):
+            continue
+        try:
+            plan.do(Reserve(store, address, owner, number))
+        except Taken:  # by somebody who does not heed the lock
+            continue
+        return Ip(Cidr(address, home.subnet.length), home.gateway)
     if asked:
         why = f"it is {_taken(store, asked)}"
-        raise CniError(TAKEN, f"requested IP address {asked} is not available in range set {pool}: {why}")
-    raise CniError(EXHAUSTED, f"no IP addresses available in range set: {pool}")
+        raise _refused(number, TAKEN, f"requested IP address {asked} is not available in range set {pool}: {why}")
+    raise _refused(number, EXHAUSTED, f"no IP addresses available in range set: {pool}")
+
+
+def _refused(number: int, code: int, text: str) -> CniError:
+    return CniError(code, f"failed to allocate for range {number}: {text}")
 
 
 def _taken(store: Store, address: Address) -> str:

@@ -210,8 +210,8 @@ class Containers(Shelf):
             self._cni.listen(account.event, account.steps)
         with deaf():
             self._finish(self._sandbox(self.store.load(container_id)), code)
-        if telling is not None:
-            telling.done()
+            if telling is not None:
+                telling.done()
 
     def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""

@@ -3,12 +3,12 @@
 A runtime that asks leaves the plugin one end of a message-oriented socket (SOCK_SEQPACKET) and names its descriptor by
 CNI_STEPS_FD. One message is one line of JSON:
 
-    {"plugin": "bridge", "verb": "ADD", "step": "ip link add …", "undo": false}      before a step is applied or undone
+    {"plugin": "bridge", "verb": "ADD", "step": "ip link add …", "undo": false, "asks": false}     before it is (un)done
     {"plugin": "bridge", "verb": "ADD", "call": "host-local", "command": "ADD", "path": "/…", "env": {…}}
     {"plugin": "bridge", "verb": "ADD", "answered": "host-local", "command": "ADD", "exit": 0, "stdout": "…", …}
 
-`CNI_STEPS_FD=7:step` asks for more: before each step one byte is waited for, which is the runtime's leave to go on,
-or, as "n", its refusal: the step then fails, and the plugin takes back what it has done.
+`CNI_STEPS_FD=7:step` asks for more: before a step that `asks` one byte is waited for, which is the runtime's leave to
+go on, or, as "n", its refusal: the step then fails, and the plugin takes back what it has done.
 Delegates inherit the socket. All of this is in the process's environment, as a log's place is its standard error, so
 nothing needs to be carried around; steps that are part of another step are not told.
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from cni_plugins.sdk.main import Outcome
     from cni_plugins.spec.steps import Step
 
-_LONGEST = 1 << 16  # characters of an answer that are told
+_LONGEST = 1 << 16  # characters of a text that are told: a message must fit into the socket's buffer
+_QUOTED = 1000  # characters of a step that was refused
 
 
 def descriptor() -> tuple[int, ...]:
@@ -50,7 +51,7 @@ def calling(delegate: str, command: str, path: str, env: dict[str, str]) -> None
 def answered(delegate: str, command: str, outcome: Outcome) -> None:
     """It has answered."""
     said = {
-        key: text.decode(errors="backslashreplace")[:_LONGEST]
+        key: _fitting(text.decode(errors="backslashreplace"))
         for key, text in (("stdout", outcome.stdout), ("stderr", outcome.stderr))
     }
     _tell({"answered": delegate, "command": command, "exit": outcome.exit, **said})
@@ -61,9 +62,13 @@ def step(step: Step) -> None:
     undo = isinstance(step, Undoing)
     text = step.describe()
     if text:  # a step that has nothing to do says so by having nothing to say
-        wait = os.environ[STEPS_FD].endswith(":step")
-        if _tell({"step": text, "undo": undo}, wait) == REFUSED and not undo:
-            raise CniError(PLUGIN_SPECIFIC, f"given up before: {text}", "somebody who was asked said no")
+        asks = step.asks and os.environ[STEPS_FD].endswith(":step")
+        if _tell({"step": _fitting(text), "undo": undo, "asks": asks}, asks) == REFUSED and not undo:
+            raise CniError(PLUGIN_SPECIFIC, f"given up before: {text[:_QUOTED]}", "somebody who was asked said no")
+
+
+def _fitting(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … {len(text) - _LONGEST} more characters"
 
 
 def _tell(what: dict[str, Any], wait: bool = False) -> bytes:

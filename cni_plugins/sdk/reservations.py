@@ -23,7 +23,7 @@ from cni_plugins.sdk import boots, fdio
 from cni_plugins.sdk.main import do
 from cni_plugins.sdk.records import Owner, read_file
 from cni_plugins.sdk.reservation_index import ROOT, Index
-from cni_plugins.sdk.reservation_steps import MakeFolder
+from cni_plugins.sdk.reservation_steps import Discard, MakeFolder
 from cni_plugins.spec import names
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.ip import parse_address
@@ -94,15 +94,19 @@ class Store:
 
     def holder(self, address: Address) -> Owner | None:
         """Who has reserved `address`."""
-        return _owner(read_file(self._path(str(address))))
+        return _owner(read_file(self.path_of(address)))
 
     def free(self, first: Address, end: Address) -> Address | None:
         """The first address from `first` to `end`, both included, that nobody has reserved."""
         return self._learned().free(first, end)
 
+    def path_of(self, address: Address) -> str:
+        """The file that says that `address` is taken."""
+        return self._path(str(address))
+
     def vacant(self, address: Address) -> bool:
-        """Whether `reserve` would take it: nobody holds it, and its name is not that of a folder."""
-        path = self._path(str(address))
+        """Whether nobody holds it. A folder of its name holds it, too: that is somebody's, whoever's."""
+        path = self.path_of(address)
         return not os.path.isdir(path) and _owner(read_file(path)) is None
 
     def last_path(self, set_index: int) -> str:
@@ -117,8 +121,8 @@ class Store:
     def reserve(self, address: Address, owner: Owner, set_index: int) -> bool:
         """Take `address`; False when somebody has it."""
         index = self._learned()
-        path = self._path(str(address))
-        fd = self._create(path)
+        path = self.path_of(address)
+        fd = self._create(address)
         if fd < 0:
             return False
         self._trusted = False
@@ -136,18 +140,13 @@ class Store:
         self._trusted = self._changed = True
         return True
 
-    def held(self, owner: Owner) -> tuple[Owner, list[Address]]:
-        """What `owner` holds, or else what its container does in the old format, and under which of both names."""
+    def held(self, owner: Owner) -> Reservations:
+        """What `owner` holds, or else what its container does in the old format."""
         index = self._learned()
-        names = (owner, Owner(owner.container_id, ""))
-        return next(((name, held) for name in names if (held := index.addresses(name))), (owner, []))
-
-    def release(self, owner: Owner) -> list[Address]:
-        """Give back what is `held`; what that was."""
-        name, held = self.held(owner)
-        for address in held:
-            self.give_back(address, name)
-        return held
+        for name in (owner, Owner(owner.container_id, "")):
+            if held := index.addresses(name):
+                return [(address, name) for address in held]
+        return []
 
     def give_back(self, address: Address, owner: Owner) -> None:
         """Give back one address, if `owner` holds it."""
@@ -155,45 +154,42 @@ class Store:
         if self.holder(address) != owner:
             return
         self._trusted = False
-        os.unlink(self._path(str(address)))
+        os.unlink(self.path_of(address))
         index.remove(address, owner)
         self._trusted = self._changed = True
 
-    def keep(self, valid: Collection[Owner]) -> None:
-        """Give back whatever is held by none of `valid`, as much of it as can be."""
-        kept, stale = self.sorted(valid)
-        failures = []
-        self._trusted = False
-        for address, _ in stale:
-            try:
-                os.unlink(self._path(str(address)))
-            except OSError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        self._index.rebuild(kept)
-        self._trusted = self._changed = True
-
-    def sorted(self, valid: Collection[Owner]) -> tuple[Reservations, Reservations]:
-        """What is held by somebody of `valid`, and what is not."""
+    def stale(self, valid: Collection[Owner]) -> Reservations:
+        """What is held by none of `valid`."""
         containers = {owner.container_id for owner in valid}
-        kept: Reservations = []
-        stale: Reservations = []
-        for address, owner in self.reservations():
-            alive = owner in valid or (not owner.ifname and owner.container_id in containers)
-            (kept if alive else stale).append((address, owner))
-        return kept, stale
+        return [
+            (address, owner)
+            for address, owner in self._cleared()
+            if owner not in valid and (owner.ifname or owner.container_id not in containers)
+        ]
 
     def reservations(self) -> Reservations:
-        """All of them, read one by one; torn ones are removed, and those of an earlier boot."""
+        """All of them, read one by one."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[Reservations, list[str]]:
+        """All reservations; and the files that are none: torn ones, and those of an earlier boot."""
         found: Reservations = []
+        void = []
         for address in self.taken():
-            path = self._path(str(address))
+            path = self.path_of(address)
             owner = _owner(read_file(path))
             if owner is None or boots.outlived(path, self._boot):
-                os.unlink(path)
+                void.append(path)
             else:
                 found.append((address, owner))
+        return found, void
+
+    def _cleared(self) -> Reservations:
+        """All reservations, once the files that are none have been removed; the index tells of these, then."""
+        found, void = self._read()
+        do(*map(Discard, void))
+        self._index.rebuild(found)
+        self._trusted = self._changed = True
         return found
 
     def taken(self) -> Iterator[Address]:
@@ -207,17 +203,17 @@ class Store:
     def _learned(self) -> Index:
         """The index, once it is known to be right."""
         if not self._trusted:
-            self._index.rebuild(self.reservations())
-            self._trusted = self._changed = True
+            self._cleared()
         return self._index
 
-    def _create(self, path: str) -> int:
+    def _create(self, address: Address) -> int:
         """A descriptor of the new file, or -1 when the address is reserved."""
+        path = self.path_of(address)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             return os.open(path, flags, 0o600)
         except FileExistsError:
-            if os.path.isdir(path) or _owner(read_file(path)) is not None:
+            if not self.vacant(address):
                 return -1
         os.unlink(path)  # torn
         return os.open(path, flags, 0o600)

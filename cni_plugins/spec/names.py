@@ -86,3 +86,18 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 def quoted(word: str) -> str:
     """`word` as a POSIX shell takes it for one word."""
     return word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "'\\''") + "'"
+
+
+def unfinished(text: str) -> bool:
+    """Whether a single quote is open at the end of `text`, as a shell reads it: outside of quotes a backslash takes
+    the next character for what it is."""
+    if "\\" not in text:
+        return text.count("'") % 2 == 1
+    inside = False
+    chars = iter(text)
+    for char in chars:
+        if char == "'":
+            inside = not inside
+        elif char == "\\" and not inside:
+            next(chars, "")
+    return inside

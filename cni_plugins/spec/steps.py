@@ -9,13 +9,20 @@ in steps: that is why they live beside the contract.
 
 from __future__ import annotations
 
+from cni_plugins.spec.names import unfinished
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class Step:
-    """One change. A step whose change dies with something that an earlier step undoes needs no opposite."""
+    """One change. A step whose change dies with something that an earlier step undoes needs no opposite.
+
+    Where a person gives leave for each step, one that does not ask is told alone: it is made under a lock that others
+    wait for."""
+
+    asks = True
 
     def describe(self) -> str:
         raise NotImplementedError
@@ -44,7 +51,7 @@ def commands(text: str) -> list[str]:
         return [text] if text else []
     found: list[str] = []
     for line in text.split("\n"):
-        if found and found[-1].count("'") % 2:
+        if found and unfinished(found[-1]):
             found[-1] += f"\n{line}"
         elif line:
             found.append(line)
@@ -56,6 +63,7 @@ class Undoing(Step):
 
     def __init__(self, step: Step) -> None:
         self.step = step
+        self.asks = step.asks
 
     def describe(self) -> str:
         try:

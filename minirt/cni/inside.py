@@ -40,13 +40,14 @@ _AT_ONCE = 1000  # messages: more than any plugin has steps
 @record
 class Stepping:
     """A plugin is about to change something: `text` is the command, or several, that would do the same. With `undo`
-    it is about to take that back."""
+    it is about to take that back. One that `asks` waits for leave."""
 
     call: Calling
     plugin: str
     verb: str
     text: str
     undo: bool = False
+    asks: bool = False
 
 
 class Inside:
@@ -54,7 +55,6 @@ class Inside:
 
     def __init__(self, call: Calling, watch: Watch, stop: bool) -> None:
         self._watch = watch
-        self._stop = stop
         self.refusal: BaseException | None = None
         self._delegates: dict[str, tuple[Calling, float]] = {}
         self._ours, self._theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -84,7 +84,8 @@ class Inside:
     def _event(self, told: dict[str, Any]) -> None:
         match told:
             case {"plugin": str(plugin), "verb": str(verb), "step": str(text)}:
-                self._step(Stepping(self.call, plugin, verb, text, told.get("undo") is True))
+                undo, asks = (told.get(key) is True for key in ("undo", "asks"))
+                self._step(Stepping(self.call, plugin, verb, text, undo, asks))
             case {"plugin": str(plugin), "call": str(name), "command": str(verb), "path": str(path), "env": dict(env)}:
                 env = {**self.call.env, **{key: value for key, value in env.items() if isinstance(value, str)}}
                 by = plugin or self.call.plugin
@@ -108,7 +109,7 @@ class Inside:
     def _step(self, event: Stepping) -> None:
         """Whoever watches gives leave by returning. What they raise is a refusal, which ends the plugin in its own
         way, with all taken back; it is raised again when that is done."""
-        if not self._stop:
+        if not event.asks:
             return self._watch(event)
         leave = b"\n"
         try:

@@ -147,13 +147,13 @@ class Account:
         born = _items(COMMAND, who, birth, 0)
         return Beside(self.stops, lambda: self.show(born), lambda text, pid: self._command(COMMAND, who, text, 0, pid))
 
-    def _command(self, kind: str, who: str, text: str, level: int, pid: int = 0) -> None:
+    def _command(self, kind: str, who: str, text: str, level: int, pid: int = 0, asks: bool = True) -> None:
         """A step; where it is a process of the container's that makes it, `pid` is that."""
         if kind == UNDO and self._last == COMMAND:
             self.fact("it failed: what was done until then is taken back", who, level)
         self._last = kind
         items = _items(kind, who, text, level)
-        if self._pause is None or not items:
+        if self._pause is None or not asks or not items:
             return self.show(items)
         try:
             self._pause(items, self.netns, pid)
@@ -179,9 +179,9 @@ class Account:
                 self._answered(event)
             case Stepping(text=text) if words.is_call(text):
                 pass  # the call that follows says so itself
-            case Stepping(plugin=plugin, text=text, undo=undo):
+            case Stepping(plugin=plugin, text=text, undo=undo, asks=asks):
                 self._busy.add(plugin)
-                self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin))
+                self._command(UNDO if undo else COMMAND, plugin, text, self._level(plugin), asks=asks)
 
     def _level(self, plugin: str) -> int:
         return self._plugins.index(plugin) + 1 if plugin in self._plugins else len(self._plugins)

@@ -7,6 +7,8 @@ them would cost a run more than all else that is told.
 
 from __future__ import annotations
 
+from cni_plugins.spec.names import unfinished
+
 VERBS = {
     "ADD": "give the container an interface, and say what it got",
     "DEL": "take away what ADD made; works twice, and without the namespace",
@@ -30,7 +32,7 @@ _ROUTER = "the host passes packets on: it is a router"
 # By the first word of a command: how it goes on, what it must hold ($ is its end), what it is for, and a look, empty
 # for that of its word. The first that fits counts. `ip` and the like are meant in whatever namespace and family.
 # In a look, {dev} is the link that the command is about, {netns} where it goes, {key} what is set, {table} the family
-# and name of a table of nftables, {path} the last path, {pid} the process that changes itself.
+# and name of a table of nftables, {path} the last word, {pid} the process that changes itself.
 _KINDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "ip": (
         ("netns add ", "", "a network namespace: interfaces, routes and rules of its own, kept by a name", _NAMES),
@@ -125,14 +127,16 @@ _KINDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "mkdir": (
         ("-p /sys/fs/cgroup", "", "a control group: what belongs to the container, as one", ""),
-        ("-p /var/lib/cni/networks/", "", "the folder of the network's addresses: a file for each that is taken", ""),
+        ("-p ", " mount -o ", "a path of the host, seen in the container", "findmnt --task {pid}"),
+        ("-p ", " && cd ", "its working directory, made where it is missing", ""),
         ("-p /run/minirt/stage", "", "a place to put the container's root together", "findmnt --task {pid}"),
+        ("-p ", "", "the folder of the network's addresses: a file for each that is taken", ""),
     ),
     "printf": (
-        ("", "/last_reserved_ip.", "the address given last: the next one is looked for behind it", "cat {path}"),
-        ("'%s\\r\\n%s' ", "", "the address is taken: its file says by which container and interface", "cat {path}"),
+        ("", "/last_reserved_ip.", "the address given last: the next one is looked for behind it", ""),
+        ("'%s\\r\\n%s' ", "", "the address is taken: its file says by which container and interface", ""),
     ),
-    "rm": (("", "", "with its file goes the reservation", ""),),
+    "rm": (("", "", "no file, no reservation: the address is free", ""),),
     "rmdir": (("/sys/fs/cgroup", "", "the control group is empty now", ""),),
     "echo": (("0 > /sys/fs/cgroup", "", "this process, and all it starts, belongs to the control group", ""),),
     "nsenter": (
@@ -175,7 +179,6 @@ _LOOKS = {
     "conntrack": "conntrack -L",
     "tc": "tc qdisc show dev {dev}; tc filter show dev {dev}",
     "mkdir": "ls {path}",
-    "rm": "ls {path}",
     "rmdir": "ls {path}",
     "echo": "cat {path}",
     "nsenter": "lsns --task {pid}",
@@ -250,7 +253,15 @@ def _filled(template: str, words: list[str]) -> str:
         place = next((number for number, word in enumerate(words) if word.strip("'") in _NFT_OBJECTS), -1)
         table = " ".join(words[place + 1 : place + 3]).strip("'") if place >= 0 else ""
         return template.replace("{table}", table) if table else "nft list ruleset"
-    return template.replace("{path}", next((word for word in reversed(words) if word.startswith("/")), "."))
+    return template.replace("{path}", _last(words)) if "{path}" in template else template
+
+
+def _last(words: list[str]) -> str:
+    """The last word as a shell sees it, quotes and all."""
+    last = ""
+    for word in words:
+        last = f"{last} {word}" if unfinished(last) else word
+    return last
 
 
 def _after(mark: str, words: list[str]) -> str:

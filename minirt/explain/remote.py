@@ -11,8 +11,8 @@
 
 A message is one packet (SOCK_SEQPACKET): {"items": [the items, as `Item.to_json` has them]}. One that waits for leave
 says {"ask": ["/run/netns/…", 0]} too: the network namespace, and the process, where a person can look. Those who do not
-read hold nobody up: what has no room is left out, and the next message says how much that was, {"lost": 3}. An asker
-who has gone is none, and a teller who goes without {"done": true} was killed.
+read hold nobody up, but for a moment at the end: what has no room is left out, and the next message says how much that
+was, {"lost": 3}. An asker who has gone is none, and a teller who goes without {"done": true} was killed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 1 << 18
 _LOOK_AGAIN = 0.05  # seconds
-_PATIENCE = 5.0  # seconds that an asker has to say how they want to be told, and to read what was
+_PATIENCE = 5.0  # seconds that an asker has to say how they want to be told
+_ROOM = 1.0  # and to read so much that the end can be told
 _TOLD, _STEP, _LEAVE = b"told", b"step", b"\n"
 
 
@@ -114,8 +115,9 @@ class Telling:
 
     def done(self) -> None:
         """All has been done, and told. For a moment room is waited for: who does not hear this thinks us killed."""
-        select.select([], [self._fd], [], _PATIENCE)
-        self._tell([], done=True)
+        os.set_blocking(self._fd, False)
+        if not self._tell([], done=True) and select.select([], [self._fd], [], _ROOM)[1]:
+            self._tell([], done=True)
         os.close(self._fd)
 
     def _write(self, item: Item) -> None:

@@ -21,6 +21,7 @@ import os
 import sys
 
 from cni_plugins.spec.jsontext import dumps
+from cni_plugins.spec.names import unfinished
 from minirt.explain.account import ANSWER, CALL, FACT, PROBLEM, UNDO, Item
 from minirt.terminal import WIDTH, coloured
 from minirt.visible import visible
@@ -154,7 +155,7 @@ def with_variable(command: str, container_id: str) -> str:
     head, *parts = command.split(container_id)
     for part in parts:
         name = "${ID}" if part[:1].isalnum() or part[:1] == "_" else "$ID"
-        head += (f"'{name}'" if head.count("'") % 2 else name) + part
+        head += (f"'{name}'" if unfinished(head) else name) + part
     return head
 
 

@@ -78,7 +78,8 @@ def test_U1_a_range_that_an_earlier_boot_has_filled_is_ready(ours: HostLocal, re
     assert ours.refused("STATUS", cniVersion="1.1.0").code == 50
     reboot()
     assert ours.call("STATUS", cniVersion="1.1.0") is None
-    assert held() == {}
+    assert ours.add("f") == ["10.1.0.2/29"]
+    assert held() == {"10.1.0.2": "f\r\neth0"}
 
 
 def test_what_this_boot_has_made_stays(ours: HostLocal, reboot: Reboot) -> None:

@@ -20,6 +20,7 @@ BOTH = {
         {"dst": "fd09::/64", "table": 77, "advmss": 1300},
     ],
 }
+NOTES = "/var/lib/cni/networks"
 STATIC = {"type": "static", "addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}
 PLAIN = {"type": "bridge", "bridge": "cni0", "ipam": IPAM}
 BRIDGE = PLAIN | {"isGateway": True}
@@ -51,6 +52,12 @@ HERE: dict[str, Configuration] = {
     "bridge, duplicate addresses are looked for": ([BRIDGE | {"enabledad": True, "ipam": BOTH}], (), {}),
     "bridge, promiscuous": ([BRIDGE | {"promiscMode": True}], (), {}),
     "bridge, spoof check": ([BRIDGE | {"macspoofchk": True}], (), {}),
+    "bridge, notes at an odd place": ([BRIDGE | {"ipam": BOTH | {"dataDir": f"{NOTES}/o'brien & $co"}}], (), {}),
+    "bridge, notes with a past": (  # torn by a full disk; in an old format, of somebody who has gone
+        [BRIDGE],
+        (f"mkdir -p {NOTES}/net", f": > {NOTES}/net/10.1.0.77", f"printf gone > {NOTES}/net/10.1.0.99"),
+        {},
+    ),
     "bridge, left down": ([{"type": "bridge", "bridge": "cni0", "disableContainerInterface": True}], (), {}),
     "bridge, unused ones removed": ([BRIDGE | {"cleanupBridge": True}], (), {}),
     "ptp": ([{"type": "ptp", "ipMasq": True, "ipam": IPAM}], (), {}),

@@ -32,6 +32,7 @@ _CALL = "CNI_COMMAND="  # what a step that is a call of a delegate begins with
 
 FRESH = """
 mount -t tmpfs none /run
+mkdir -p /var/lib/cni
 mount -t tmpfs none /var/lib/cni
 ip link set lo up
 ip netns add box

@@ -107,6 +107,18 @@ def test_it_can_be_given_up_and_leaves_nothing(minirt: Command) -> None:
     assert minirt.ok("ps", "-aq") == ""
 
 
+@pytest.mark.usefixtures("minirt")
+def test_no_stop_is_under_a_lock_that_all_wait_for() -> None:
+    """host-local tells what it notes, and asks nobody: for its lock all calls of the network wait."""
+    steps = Steps("run", "--rm", "-q", "--step", "host", "true")
+    steps.until("$ printf")
+    told = steps.text[steps.text.index("$ printf") :]
+    assert told.index("/last_reserved_ip.1\n") < told.index(PROMPT)
+    steps.terminal.type("c\n")
+    code, shown = steps.end()
+    assert code == 0 and "$ rm /var/lib/cni/networks/minirt/10.143.0.2\n" in shown
+
+
 @pytest.mark.parametrize("keys", ["\x03", "\x04"])
 def test_an_interrupt_and_the_end_of_input_give_up_too(minirt: Command, keys: str) -> None:
     steps = Steps("run", "--rm", "-q", "--step", "host", "true")

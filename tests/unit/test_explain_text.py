@@ -169,6 +169,8 @@ def test_a_command_is_explained_wherever_it_works(command: str, reason: str) -> 
         ("echo 0 > /sys/fs/cgroup/pids/minirt/x/tasks", "cat /sys/fs/cgroup/pids/minirt/x/tasks"),
         ("nsenter --target 7 --mount --net", "lsns --task 9"),
         ("mount -t proc --mkdir proc /x", "findmnt --task 9"),
+        ("mkdir -p '/srv/my data/o'\\''brien/net'", "ls '/srv/my data/o'\\''brien/net'"),
+        ("mkdir -p rel/nets", "ls rel/nets"),
         ("frobnicate", ""),
     ],
 )

@@ -23,6 +23,7 @@ class Said(Step):
 
     text: str
     fails: bool = False
+    asks: bool = True
 
     def describe(self) -> str:
         return self.text
@@ -56,9 +57,9 @@ def test_each_step_is_told_before_it_is_applied_and_how_it_is_undone_before_it_i
         plan.do(Said("one"), Said(""), Said("two", fails=True))
     who = {"plugin": "bridge", "verb": "ADD"}
     assert [heard(ear) for _ in range(3)] == [
-        who | {"step": "one", "undo": False},
-        who | {"step": "two", "undo": False},
-        who | {"step": "not one", "undo": True},
+        who | {"step": "one", "undo": False, "asks": False},
+        who | {"step": "two", "undo": False, "asks": False},
+        who | {"step": "not one", "undo": True, "asks": False},
     ]
     ear.setblocking(False)
     with pytest.raises(BlockingIOError):  # a message for each, and no more
@@ -81,6 +82,24 @@ def test_with_step_the_runtime_gives_leave_for_each(ear: socket.socket, monkeypa
     ear.send(b"\n")
     thread.join(5)
     assert done == ["one"]
+
+
+def test_a_step_under_a_lock_is_told_and_waits_for_nobody(ear: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STEPS_FD, f"{os.environ[STEPS_FD]}:step")
+    do(Said("one", asks=False))
+    assert (told := heard(ear))["step"] == "one" and told["asks"] is False
+
+
+def test_leave_for_a_step_that_is_longer_than_a_message_is_asked_for_all_the_same(
+    ear: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STEPS_FD, f"{os.environ[STEPS_FD]}:step")
+    ear.send(REFUSED)
+    with pytest.raises(CniError, match="given up before: word") as refused:
+        do(Said("word " * 100_000))
+    assert len(refused.value.msg) < 2000
+    told = str(json.loads(ear.recv(1 << 18))["step"])
+    assert told.startswith("word word ") and told.endswith(" more characters")
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "99999", "0:step", "²", "1000000000000000000000"])

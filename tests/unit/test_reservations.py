@@ -39,6 +39,20 @@ def reserve(store: Store, number: int, owner: Owner) -> bool:
         return store.reserve(ip(number), owner, 0)
 
 
+def release(store: Store, owner: Owner) -> list[Address]:
+    """What a DEL does under the lock; what it has given back."""
+    held = store.held(owner)
+    for address, name in held:
+        store.give_back(address, name)
+    return [address for address, _ in held]
+
+
+def keep(store: Store, valid: set[Owner]) -> None:
+    """What a GC does under the lock."""
+    for address, owner in store.stale(valid):
+        store.give_back(address, owner)
+
+
 # --- the format, which is the reference plugin's ----------------------------------------------------------------------
 
 
@@ -69,8 +83,8 @@ def test_release_gives_back_all_of_an_owner_and_nothing_of_others(store: Store, 
     for number, owner in ((2, A), (3, B), (4, C), (5, A)):
         reserve(store, number, owner)
     with store:
-        assert store.release(A) == [ip(2), ip(5)]
-        assert store.release(A) == []
+        assert release(store, A) == [ip(2), ip(5)]
+        assert release(store, A) == []
         assert [store.addresses(owner) for owner in (A, B, C)] == [[], [ip(3)], [ip(4)]]
     assert not os.path.exists(tmp_path / "data" / "net" / "10.1.0.2")
 
@@ -81,7 +95,7 @@ def test_the_old_format_names_the_container_only(store: Store) -> None:
     with store:
         assert store.addresses(A) == [ip(9)]
         assert store.addresses(C) == [ip(9)]
-        assert store.release(A) == [ip(9)]
+        assert release(store, A) == [ip(9)]
         assert store.addresses(A) == []
 
 
@@ -89,8 +103,8 @@ def test_the_new_format_goes_first(store: Store) -> None:
     reserve(store, 2, A)
     Path(store.folder, "10.1.0.9").write_bytes(b"a")
     with store:
-        assert store.release(A) == [ip(2)]
-        assert store.release(A) == [ip(9)]
+        assert release(store, A) == [ip(2)]
+        assert release(store, A) == [ip(9)]
 
 
 # --- crashes ----------------------------------------------------------------------------------------------------------
@@ -147,10 +161,10 @@ def test_an_index_that_cannot_be_written_is_not_believed(store: Store, monkeypat
         raise OSError(28, "No space left on device")
 
     reserve(store, 2, A)
-    for change in (lambda: store.reserve(ip(3), B, 0), lambda: store.release(A)):
+    for change in (lambda: store.reserve(ip(3), B, 0), lambda: release(store, A)):
         with store:
             assert store.reserve(ip(9), Owner("z", "eth0"), 0)  # so that there is something to seal
-            store.release(Owner("z", "eth0"))
+            release(store, Owner("z", "eth0"))
             with monkeypatch.context() as patch:
                 patch.setattr(reservation_index.Index, "_mark", full)
                 with pytest.raises(OSError, match="No space"):
@@ -173,7 +187,7 @@ def test_a_call_that_is_cut_short_anywhere_leaves_a_store_that_is_right(
         monkeypatch.setattr(target, moment, lambda *_: os._exit(0))
         with store:
             store.reserve(ip(3), B, 0)
-            store.release(A)
+            release(store, A)
         os._exit(0)
     os.wait()
     with store:
@@ -191,10 +205,10 @@ def test_the_index_goes_away_with_the_last_reservation(store: Store, tmp_path: P
     reserve(store, 3, B)
     assert len(index_files(tmp_path)) == 4
     with store:
-        store.release(A)
+        release(store, A)
     assert len(index_files(tmp_path)) == 3
     with store:
-        store.release(B)
+        release(store, B)
     assert os.listdir(tmp_path / "index") == []
 
 
@@ -220,7 +234,7 @@ def test_the_files_are_read_once_and_then_no_more(store: Store, monkeypatch: pyt
             assert store.addresses(Owner("c7", "eth0")) == [ip(7)]
             assert store.free(ip(2), ip(200)) == ip(30)
             assert store.reserve(ip(30), A, 0)
-            store.release(A)
+            release(store, A)
     assert read == ["10.1.0.30"] * 3, "the one file that is removed is looked at first"
 
 
@@ -248,7 +262,7 @@ def test_a_change_by_another_program_is_noticed_at_once(store: Store) -> None:
         other.unlink()
         with store:
             assert store.addresses(Owner("other", "eth0")) == [], turn
-            store.release(A)
+            release(store, A)
 
 
 def test_the_folder_is_left_with_a_time_that_no_change_can_have(store: Store) -> None:
@@ -268,7 +282,7 @@ def test_owners_of_any_length_and_with_one_checksum_are_kept_apart(
         store.reserve(ip(4), A, 0)
     with store:
         assert [store.addresses(owner) for owner in (long, other, A, B)] == [[ip(2)], [ip(3)], [ip(4)], []]
-        assert store.release(other) == [ip(3)]
+        assert release(store, other) == [ip(3)]
         assert [store.addresses(owner) for owner in (long, other, A)] == [[ip(2)], [], [ip(4)]]
 
 
@@ -300,11 +314,11 @@ def test_gc_keeps_what_is_valid_and_its_index(store: Store, tmp_path: Path) -> N
     Path(store.folder, "10.1.0.9").write_bytes(b"gone")
     Path(store.folder, "10.1.0.10").write_bytes(b"")
     with store:
-        store.keep({A})
+        keep(store, {A})
     assert sorted(os.listdir(store.folder)) == ["10.1.0.2", "10.1.0.8", "last_reserved_ip.0", "lock"]
     with store:
         assert (store.addresses(A), store.free(ip(3), ip(9))) == ([ip(2), ip(8)], ip(3))
-        store.keep(set())
+        keep(store, set())
     assert index_files(tmp_path) == []
 
 
@@ -313,7 +327,7 @@ def test_files_that_are_no_addresses_are_left_alone(store: Store) -> None:
     for name in ("README", "10.1.0.02", "::1.2.3.4.5", "FD00::1"):
         Path(store.folder, name).write_bytes(b"")
     with store:
-        store.keep(set())
+        keep(store, set())
     assert {"README", "10.1.0.02", "FD00::1"} < set(os.listdir(store.folder))
 
 
@@ -333,7 +347,7 @@ def test_processes_at_once_never_get_the_same_address(store: Store) -> None:
                         assert free is not None and store.reserve(free, Owner(f"c{number}-{turn}", "eth0"), 0)
                     if turn % 2:
                         with store:
-                            assert len(store.release(Owner(f"c{number}-{turn}", "eth0"))) == 1
+                            assert len(release(store, Owner(f"c{number}-{turn}", "eth0"))) == 1
                 status = 0
             finally:
                 os._exit(status)
@@ -392,7 +406,7 @@ class Sharing(RuleBasedStateMachine):
         held = [address for address, holder in self.model.items() if holder == owner]
         old = [address for address, holder in self.model.items() if holder == Owner(owner.container_id, "")]
         with self.store:
-            assert set(self.store.release(owner)) == set(held or old)
+            assert set(release(self.store, owner)) == set(held or old)
         for address in held or old:
             del self.model[address]
 
@@ -418,7 +432,7 @@ class Sharing(RuleBasedStateMachine):
     @rule(valid=st.sets(owners))
     def we_collect(self, valid: set[Owner]) -> None:
         with self.store:
-            self.store.keep(valid)
+            keep(self.store, valid)
         ids = {owner.container_id for owner in valid}
         self.model = {
             address: holder

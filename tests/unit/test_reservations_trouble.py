@@ -31,7 +31,8 @@ def test_a_folder_of_an_addresss_name_is_nobodys_and_keeps_the_address_from_bein
         assert store.addresses(B) == [NINE]
         assert not store.reserve(TWO, A, 0)
         assert store.reserve(THREE, A, 0)
-        store.keep([A])
+        for address, owner in store.stale([A]):
+            store.give_back(address, owner)
         assert [address for address, _ in store.reservations()] == [THREE]
 
 
