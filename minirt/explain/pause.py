@@ -6,6 +6,7 @@ Whoever gives up, interrupts or goes away is not asked again: what is taken back
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from collections.abc import Callable
 from typing import TextIO
@@ -14,6 +15,7 @@ from minirt.errors import UsageError, because
 from minirt.explain import glossary
 from minirt.explain.account import Item
 from minirt.explain.text import broken
+from minirt.signals import signal
 from minirt.supervise import interrupting
 from minirt.terminal import tell
 
@@ -66,8 +68,7 @@ class Pause:
         while True:
             try:
                 with interrupting():  # also where signals are not listened to, as while a container is taken down
-                    tell(_KEYS)
-                    answer = self._terminal.readline()
+                    answer = self._asked()
             except OSError:
                 answer = ""
             except BaseException:  # a signal, as whoever listens for them has it raised
@@ -77,6 +78,21 @@ class Pause:
                 return "q"
             if (key := answer.strip()) in ("", "s", "n", "c", "q"):
                 return key
+
+    def _asked(self) -> str:
+        """What is typed. Python's handlers run between its instructions: a signal that comes after the question and
+        before the system call that waits for the answer would be seen when that has come, so something else waits, and
+        is woken (signal.set_wakeup_fd)."""
+        woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = signal.set_wakeup_fd(wakes)
+        try:
+            tell(_KEYS)
+            select.select((self._terminal.fileno(), woken), (), ())
+            return self._terminal.readline()
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(woken)
+            os.close(wakes)
 
     def _inside(self, netns: str) -> None:
         if not (netns and os.path.exists(netns)):
