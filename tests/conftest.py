@@ -24,6 +24,7 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 _passed = pytest.StashKey[bool]()
 _before = pytest.StashKey[set[str]]()
 _left = pytest.StashKey[list[str]]()
+_since = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,6 +48,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """The host is as it was when the last test has ended. Asked in CI alone: elsewhere others work there too."""
     if os.environ.get("CI") and os.getuid() == 0:
         session.config.stash[_before] = leftovers.host(Machine().text)
+        session.config.stash[_since] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Which test a file on the host has been there since, for who is told of it in the end."""
+    yield
+    since = item.config.stash.get(_since, None)
+    if since is not None:
+        before = item.config.stash[_before]
+        for line in leftovers.files(leftovers.HOST):
+            if line not in before:
+                since.setdefault(line, item.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -58,7 +72,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in config.stash.get(_left, ()):
-        terminalreporter.write_line(f"FAILED: left behind on the host: {line}", red=True)
+        since = config.stash[_since].get(line, "")
+        text = f"FAILED: left behind on the host: {line}{since and f', since {since}'}"
+        terminalreporter.write_line(text, red=True)
 
 
 @pytest.fixture

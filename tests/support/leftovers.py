@@ -29,6 +29,7 @@ CGROUPS = ("cgroup minirt", "cgroup */minirt")
 SHARED = (*BRIDGE, *TABLES, *FOLDERS, *CGROUPS)
 
 PINS = "/run/netns"
+HOST = ("/run/cni", "/run/minirt", "/var/lib/cni", "/var/lib/minirt")  # where plugins and runtime keep what they know
 
 Run = Callable[..., str]
 """Runs a program on the machine and returns its standard output."""
@@ -122,6 +123,5 @@ def files(folders: Iterable[str]) -> Iterator[str]:
 
 def host(run: Run) -> set[str]:
     """What may not change on the machine that the tests run on, whatever they do on machines of their own."""
-    folders = ("/run/cni", "/run/minirt", "/var/lib/cni", "/var/lib/minirt")
     pins = (f"netns {name}" for name in namespaces())
-    return {*network(run), *nftables(run), *mounts(), *files(folders), *pins} - {*TOOLS}
+    return {*network(run), *nftables(run), *mounts(), *files(HOST), *pins} - {*TOOLS}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -261,15 +260,11 @@ def test_a_delegate_cannot_be_outside_of_the_folders(plugins: Scripted) -> None:
 @pytest.mark.parametrize("plain", ["", "1"])
 def test_our_own_delegate_is_forked_or_executed_with_the_same_result(tmp_path: Path, plain: str) -> None:
     launcher.write(str(tmp_path / "bin"))
-    asked = request(str(tmp_path / "bin"), ipam_type="host-local", CNI_PLAIN_EXEC=plain)
-    conf = asked.conf.document["ipam"]
-    conf["dataDir"] = str(tmp_path / "data")
-    asked = request(str(tmp_path / "bin"), ipam_type="host-local", CNI_PLAIN_EXEC=plain)
-    asked.__dict__["stdin"] = json.dumps(asked.conf.document | {"ipam": conf}).encode()
+    asked = request(str(tmp_path / "bin"), ipam_type="static", CNI_PLAIN_EXEC=plain)
+    conf = asked.conf.document | {"ipam": {"type": "static", "addresses": [{"address": "10.0.0.2/24"}]}}
+    asked = replace(asked, conf=View(conf), stdin=json.dumps(conf).encode())
     assert started(asked).result().ips[0].address == parse_cidr("10.0.0.2/24")
-    assert os.path.exists(tmp_path / "data" / "net" / "10.0.0.2")
     ipam.delegate(asked, "DEL")
-    assert not os.path.exists(tmp_path / "data" / "net" / "10.0.0.2")
 
 
 def test_a_lease_says_what_a_person_would_type(plugins: Scripted) -> None:
