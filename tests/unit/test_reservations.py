@@ -141,21 +141,6 @@ def test_a_torn_marker_is_no_marker(store: Store, text: bytes) -> None:
         assert store.last(0) is None
 
 
-def test_a_reservation_that_cannot_be_written_leaves_no_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    reserve(store, 2, A)
-    with store:
-        with monkeypatch.context() as patch:
-            patch.setattr("cni_plugins.sdk.fdio.write", full)
-            with pytest.raises(OSError, match="No space"):
-                store.reserve(ip(3), B, 0)
-        assert not os.path.exists(os.path.join(store.folder, "10.1.0.3"))
-        assert store.addresses(B) == []
-        assert store.reserve(ip(3), B, 0)
-
-
 def test_an_index_that_cannot_be_written_is_not_believed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
