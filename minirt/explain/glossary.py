@@ -164,7 +164,7 @@ _KINDS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "touch": (("", " mount ", "a device of the host", ""),),
     "cd": (("", "pivot_root", "its tree becomes the root, and the host's is out of reach", ""),),
-    "chown": (("", " /dev/std", "its user's own: who opens them again by name is asked for rights", ""),),
+    "chown": (("", " /dev/std", "its user's own, so that they can be opened again by name", ""),),
     "setpriv": (("", "", "as its user, without the rights that no container may have", ""),),
 }
 
