@@ -17,7 +17,7 @@ from cni_plugins.sdk.garbage import all_of, valid_attachments
 from cni_plugins.sdk.main import Plugin, Request, do, later, new_plan
 from cni_plugins.sdk.ranges import RangeSet, parse_set, refuse_overlaps
 from cni_plugins.sdk.records import Owner, read_file
-from cni_plugins.sdk.reservation_steps import GiveBack, Reserve, Taken
+from cni_plugins.sdk.reservation_steps import Discard, GiveBack, Reserve, Taken
 from cni_plugins.sdk.reservations import DATA_DIR, Store
 from cni_plugins.spec import versions
 from cni_plugins.spec.errors import INVALID_CONFIG, IO_FAILURE, NOT_AVAILABLE, PLUGIN_SPECIFIC, CniError
@@ -115,7 +115,9 @@ def gc(request: Request) -> None:
     store = _store(request)
     if store.exists():
         with store:
-            all_of(*(later(GiveBack(store, address, owner)) for address, owner in store.stale(valid)))
+            kept, others = store.sifted(valid)
+            all_of(*(later(Discard(path)) for path in others))
+            store.learn(kept)
 
 
 def _take(plan: Plan, store: Store, pool: RangeSet, number: int, owner: Owner, requested: tuple[Address, ...]) -> Ip:
@@ -143,8 +145,9 @@ def _refused(number: int, code: int, text: str) -> CniError:
 
 
 def _taken(store: Store, address: Address) -> str:
-    holder = store.holder(address)
-    return f"taken by {holder}" if holder else "free"
+    if holder := store.holder(address):
+        return f"taken by {holder}"
+    return "free" if store.vacant(address) else f"the name of a folder, {store.path_of(address)}"
 
 
 def _full(pool: RangeSet, taken: list[Address]) -> bool:

@@ -314,12 +314,18 @@ def _check_namespace(request: Request) -> None:
 
 def _call(plugin: Plugin, request: Request) -> bytes:
     """Run the handler; what it has to say on standard output."""
-    if request.command == "ADD":
-        return dumps(_encoded(plugin, request, plugin.add(request))).encode()
-    handler = plugin.others[request.command]
-    if handler is not None:
-        handler(request)
-    return b""
+    try:
+        if request.command == "ADD":
+            return dumps(_encoded(plugin, request, plugin.add(request))).encode()
+        handler = plugin.others[request.command]
+        if handler is not None:
+            handler(request)
+        return b""
+    finally:
+        if STEPS_FD in os.environ:
+            from cni_plugins.sdk import narration
+
+            narration.rest()
 
 
 def _encoded(plugin: Plugin, request: Request, result: Result) -> dict[str, Any]:

@@ -9,6 +9,7 @@ CNI_STEPS_FD. One message is one line of JSON:
 
 `CNI_STEPS_FD=7:step` asks for more: before a step that `asks` one byte is waited for, which is the runtime's leave to
 go on, or, as "n", its refusal: the step then fails, and the plugin takes back what it has done.
+One that does not ask is made under a lock of many, and waits for no reader either: see `rest`.
 Delegates inherit the socket. All of this is in the process's environment, as a log's place is its standard error, so
 nothing needs to be carried around; steps that are part of another step are not told.
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 1 << 16  # characters of a text that are told: a message must fit into the socket's buffer
 _QUOTED = 1000  # characters of a step that was refused
+
+_kept: list[bytes] = []  # what there was no room for
 
 
 def descriptor() -> tuple[int, ...]:
@@ -63,7 +66,8 @@ def step(step: Step) -> None:
     text = step.describe()
     if text:  # a step that has nothing to do says so by having nothing to say
         asks = step.asks and os.environ[STEPS_FD].endswith(":step")
-        if _tell({"step": _fitting(text), "undo": undo, "asks": asks}, asks) == REFUSED and not undo:
+        told = {"step": _fitting(text), "undo": undo, "asks": asks}
+        if _tell(told, wait=asks, patient=step.asks) == REFUSED and not undo:
             raise CniError(PLUGIN_SPECIFIC, f"given up before: {text[:_QUOTED]}", "somebody who was asked said no")
 
 
@@ -71,21 +75,52 @@ def _fitting(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … {len(text) - _LONGEST} more characters"
 
 
-def _tell(what: dict[str, Any], wait: bool = False) -> bytes:
-    """The answer, where one is waited for."""
-    from cni_plugins.spec.jsontext import dumps
+def rest() -> None:
+    """Tell what there was no room for; for the end of a call, when no lock is held any more."""
+    if _kept:
+        _tell(None)
 
+
+def _tell(what: dict[str, Any] | None, wait: bool = False, patient: bool = True) -> bytes:
+    """The answer, where one is waited for. What is not `patient` is kept for later while there is no room."""
     channel = _channel()
     if channel is None:
         return b""
-    who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
     try:
-        channel.send(dumps(who | what, indent=0).encode(errors="replace"))
-        return channel.recv(1) if wait else b""
+        if what is None:
+            _send_kept(channel)
+        elif patient:
+            _send_kept(channel)
+            channel.send(_message(what))
+            return channel.recv(1) if wait else b""
+        elif _kept or not _sent_at_once(channel, _message(what)):
+            _kept.append(_message(what))
     except OSError:
-        return b""  # nobody listens any more, or it is too much: the work goes on
+        pass  # nobody listens any more, or it is too much: the work goes on
     finally:
         channel.detach()
+    return b""
+
+
+def _message(what: dict[str, Any]) -> bytes:
+    from cni_plugins.spec.jsontext import dumps
+
+    who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
+    return dumps(who | what, indent=0).encode(errors="replace")
+
+
+def _send_kept(channel: _socket.socket) -> None:
+    while _kept:
+        channel.send(_kept[0])
+        del _kept[0]
+
+
+def _sent_at_once(channel: _socket.socket, message: bytes) -> bool:
+    try:
+        channel.send(message, _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _channel() -> _socket.socket | None:

@@ -81,7 +81,7 @@ class GiveBack(_UnderLock):
 
 @record
 class Discard(_UnderLock):
-    """Remove a file that reserves nothing any more."""
+    """Remove a file that is nobody's any more."""
 
     path: str
 

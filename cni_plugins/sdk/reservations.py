@@ -93,8 +93,11 @@ class Store:
         return index.addresses(owner) + index.addresses(Owner(owner.container_id, ""))
 
     def holder(self, address: Address) -> Owner | None:
-        """Who has reserved `address`."""
-        return _owner(read_file(self.path_of(address)))
+        """Who has reserved `address`; a folder of that name is nobody's."""
+        try:
+            return _owner(read_file(self.path_of(address)))
+        except IsADirectoryError:
+            return None
 
     def free(self, first: Address, end: Address) -> Address | None:
         """The first address from `first` to `end`, both included, that nobody has reserved."""
@@ -105,9 +108,8 @@ class Store:
         return self._path(str(address))
 
     def vacant(self, address: Address) -> bool:
-        """Whether nobody holds it. A folder of its name holds it, too: that is somebody's, whoever's."""
-        path = self.path_of(address)
-        return not os.path.isdir(path) and _owner(read_file(path)) is None
+        """Whether it can be reserved: nobody holds it, and no folder has its name."""
+        return self.holder(address) is None and not os.path.isdir(self.path_of(address))
 
     def last_path(self, set_index: int) -> str:
         """The file that holds the address that the set gave last."""
@@ -135,7 +137,7 @@ class Store:
             index.add(address, owner)
             self._remember(address, set_index)
         except BaseException:  # a full disk, for one
-            os.unlink(path)
+            do(Discard(path))
             raise
         self._trusted = self._changed = True
         return True
@@ -153,19 +155,28 @@ class Store:
         index = self._learned()
         if self.holder(address) != owner:
             return
-        self._trusted = False
         os.unlink(self.path_of(address))
+        self._trusted = False
         index.remove(address, owner)
         self._trusted = self._changed = True
 
-    def stale(self, valid: Collection[Owner]) -> Reservations:
-        """What is held by none of `valid`."""
+    def sifted(self, valid: Collection[Owner]) -> tuple[Reservations, list[str]]:
+        """What is held by somebody of `valid`; and the files of all else, to be removed before `learn`."""
         containers = {owner.container_id for owner in valid}
-        return [
+        found, void = self._read()
+        kept = [
             (address, owner)
-            for address, owner in self._cleared()
-            if owner not in valid and (owner.ifname or owner.container_id not in containers)
+            for address, owner in found
+            if owner in valid or (not owner.ifname and owner.container_id in containers)
         ]
+        alive = {address for address, _ in kept}
+        return kept, void + [self.path_of(address) for address, _ in found if address not in alive]
+
+    def learn(self, reservations: Reservations) -> None:
+        """These are all that there are: the index tells of them, then."""
+        self._trusted = False
+        self._index.rebuild(reservations)
+        self._trusted = self._changed = True
 
     def reservations(self) -> Reservations:
         """All of them, read one by one."""
@@ -184,14 +195,6 @@ class Store:
                 found.append((address, owner))
         return found, void
 
-    def _cleared(self) -> Reservations:
-        """All reservations, once the files that are none have been removed; the index tells of these, then."""
-        found, void = self._read()
-        do(*map(Discard, void))
-        self._index.rebuild(found)
-        self._trusted = self._changed = True
-        return found
-
     def taken(self) -> Iterator[Address]:
         """The addresses that have a file, by a look at the names alone; a folder of such a name reserves nothing."""
         with os.scandir(self.folder) as entries:
@@ -203,7 +206,9 @@ class Store:
     def _learned(self) -> Index:
         """The index, once it is known to be right."""
         if not self._trusted:
-            self._cleared()
+            found, void = self._read()
+            do(*map(Discard, void))
+            self.learn(found)
         return self._index
 
     def _create(self, address: Address) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Step:
     """One change. A step whose change dies with something that an earlier step undoes needs no opposite.
 
-    Where a person gives leave for each step, one that does not ask is told alone: it is made under a lock that others
+    Where a person gives leave for each step, one that does not ask is only told: it is made under a lock that others
     wait for."""
 
     asks = True

@@ -54,15 +54,17 @@ class Request:
             if not under_way():
                 return False
         teller, _ = self._socket.accept()
-        done = False
+        heard = done = False
         with teller:
             try:
                 teller.send(_STEP if account.stops else _TOLD)
                 while message := teller.recv(_LONGEST):
-                    done = _pass_on(message, account, teller)
+                    heard, done = True, _pass_on(message, account, teller)
             except ConnectionError:
-                pass  # with something of ours unread
-        if not done:
+                pass  # it has gone, with something of ours unread
+        if not heard:
+            account.fact("the process that takes it down did not wait so long to be asked: it is not told")
+        elif not done:
             account.fact("the process that takes it down has ended before it was done")
         return True
 

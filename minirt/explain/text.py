@@ -124,7 +124,9 @@ class Text:
             lines = [f"{margin}{sign}{first} …'   {count}"]
         else:
             lines = [*broken(first, margin + sign, margin + "    ")]
-        if self._form == FULL:
+        if self._form == FULL and not _is_nft(first):
+            lines += more  # a margin would be part of the word
+        elif self._form == FULL:
             inner = margin + "    "
             lines += [part for line in more for part in broken(line.expandtabs(4), inner, inner + "    ", quoted=True)]
         yield from (self._in("command", line) for line in lines)
@@ -190,6 +192,11 @@ def broken(command: str, first: str, margin: str, quoted: bool = False) -> Itera
     yield f"{head}{command[start:]}"
 
 
+def _is_nft(command: str) -> bool:
+    """Whether its quotes hold a text for nft, to which white space is nothing."""
+    return command.partition("'")[0].endswith("nft ")
+
+
 def _best(cuts: list[tuple[int, bool]], room: int) -> tuple[int, bool]:
     """The last that fits, a space rather than a comma; or the first, where none fits; or the very end."""
     fit = [cut for cut in cuts if cut[0] <= room]
@@ -199,9 +206,11 @@ def _best(cuts: list[tuple[int, bool]], room: int) -> tuple[int, bool]:
 
 def _cuts(command: str, quoted: bool) -> Iterator[tuple[int, bool]]:
     """Behind which characters a command can be broken, and whether that is within a word, of which it is a comma."""
-    nft, named = quoted or "nft '" in command, False
+    nft, named, escaped = quoted or _is_nft(command), False, False
     for place, char in enumerate(command, 1):
-        if char == "'":
+        if escaped or (char == "\\" and not quoted):
+            escaped = not escaped
+        elif char == "'":
             quoted = not quoted
         elif char == '"' and quoted:
             named = not named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -133,6 +134,20 @@ def test_a_teller_who_is_killed_has_not_done_it(place: str, steps: bool) -> None
     pause = (lambda _items, _netns, _pid: None) if steps else None
     assert asked(place, Account(shown.append, pause), teller, lambda: True)
     assert [item.text for item in shown[2:]] == ["the process that takes it down has ended before it was done"]
+
+
+def test_a_teller_who_does_not_wait_to_be_asked_may_have_done_it_all(place: str) -> None:
+    """The asker was stopped by ctrl-Z, say."""
+    shown: list[Item] = []
+
+    def teller() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as early, remote._Short(place) as short:
+            early.connect(short)
+
+    assert asked(place, Account(shown.append), teller, lambda: True)
+    assert [item.text for item in shown] == [
+        "the process that takes it down did not wait so long to be asked: it is not told"
+    ]
 
 
 def test_an_asker_who_does_not_read_loses_items_and_is_told_how_many(place: str) -> None:

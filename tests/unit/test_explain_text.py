@@ -7,9 +7,10 @@ import shlex
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cni_plugins.spec.names import quoted
 from cni_plugins.spec.steps import commands
 from minirt.cni.words import document, said
 from minirt.explain import glossary
@@ -26,6 +27,7 @@ ID = "4f2a" * 16
         ("ip link set a up", ["ip link set a up"]),
         ("ip link set a up\nip link set b up", ["ip link set a up", "ip link set b up"]),
         ("nft 'add a { x; }'\nnft 'add b'", ["nft 'add a { x; }'", "nft 'add b'"]),
+        ("rm '/a/o'\\''b/c'\nrm '/a/d'", ["rm '/a/o'\\''b/c'", "rm '/a/d'"]),
         ("nft 'create table t\ntable t {\n}\n'\nnft 'add b'", ["nft 'create table t\ntable t {\n}\n'", "nft 'add b'"]),
         ("while ip link | grep -q x; do sleep 1; done", ["while ip link | grep -q x; do sleep 1; done"]),
         ("", []),
@@ -44,6 +46,15 @@ def test_a_broken_command_is_the_same_command(words: list[str]) -> None:
     text = "\n".join(broken(command, "$ ", "    ")).removeprefix("$ ")
     assert shlex.split(text.replace("\\\n", "")) == words
     assert all(len(line) <= WIDTH or len(line.split()) <= 3 for line in text.splitlines())
+
+
+@settings(max_examples=60)
+@given(words=st.lists(st.text("ab,' \\\n", min_size=1, max_size=60), min_size=2, max_size=6))
+def test_a_broken_command_with_odd_words_is_the_same_to_a_shell(words: list[str]) -> None:
+    item = Item(COMMAND, "bridge", " ".join(map(quoted, ["printf", "%s.", *words])), 1)
+    shown = "\n".join(line for line in told(item, form="full").split("\n")[1:]).removeprefix("    $ ")
+    done = subprocess.run(["sh", "-c", shown], capture_output=True, text=True, check=True)
+    assert done.stdout == "".join(f"{word}." for word in words)
 
 
 def test_a_list_in_a_word_is_broken_at_its_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cni_plugins.sdk import narration
 from cni_plugins.sdk.main import do, new_plan
 from cni_plugins.spec.errors import CniError
 from cni_plugins.spec.names import REFUSED, STEPS_FD
@@ -88,6 +89,16 @@ def test_a_step_under_a_lock_is_told_and_waits_for_nobody(ear: socket.socket, mo
     monkeypatch.setenv(STEPS_FD, f"{os.environ[STEPS_FD]}:step")
     do(Said("one", asks=False))
     assert (told := heard(ear))["step"] == "one" and told["asks"] is False
+
+
+def test_what_is_done_under_a_lock_waits_for_no_reader_and_is_told_in_the_end(ear: socket.socket) -> None:
+    texts = [f"{number} {'word ' * 1000}" for number in range(100)]
+    do(*(Said(text, asks=False) for text in texts))  # far more than there is room for
+    teller = threading.Thread(target=narration.rest)
+    teller.start()
+    assert [heard(ear)["step"] for _ in texts] == texts
+    teller.join(5)
+    assert not teller.is_alive()
 
 
 def test_leave_for_a_step_that_is_longer_than_a_message_is_asked_for_all_the_same(

@@ -49,8 +49,10 @@ def release(store: Store, owner: Owner) -> list[Address]:
 
 def keep(store: Store, valid: set[Owner]) -> None:
     """What a GC does under the lock."""
-    for address, owner in store.stale(valid):
-        store.give_back(address, owner)
+    kept, others = store.sifted(valid)
+    for path in others:
+        os.unlink(path)
+    store.learn(kept)
 
 
 # --- the format, which is the reference plugin's ----------------------------------------------------------------------
