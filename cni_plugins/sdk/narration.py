@@ -77,50 +77,42 @@ def _fitting(text: str) -> str:
 
 def rest() -> None:
     """Tell what there was no room for; for the end of a call, when no lock is held any more."""
-    if _kept:
-        _tell(None)
+    if _kept and (channel := _channel()) is not None:
+        _sent(channel)
+        channel.detach()
 
 
-def _tell(what: dict[str, Any] | None, wait: bool = False, patient: bool = True) -> bytes:
+def _tell(what: dict[str, Any], wait: bool = False, patient: bool = True) -> bytes:
     """The answer, where one is waited for. What is not `patient` is kept for later while there is no room."""
+    from cni_plugins.spec.jsontext import dumps
+
     channel = _channel()
     if channel is None:
         return b""
+    who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
+    _kept.append(dumps(who | what, indent=0).encode(errors="replace"))
     try:
-        if what is None:
-            _send_kept(channel)
-        elif patient:
-            _send_kept(channel)
-            channel.send(_message(what))
-            return channel.recv(1) if wait else b""
-        elif _kept or not _sent_at_once(channel, _message(what)):
-            _kept.append(_message(what))
+        return channel.recv(1) if _sent(channel, patient) and wait else b""
     except OSError:
-        pass  # nobody listens any more, or it is too much: the work goes on
+        return b""  # nobody answers any more: the work goes on
     finally:
         channel.detach()
-    return b""
 
 
-def _message(what: dict[str, Any]) -> bytes:
-    from cni_plugins.spec.jsontext import dumps
-
-    who = {"plugin": os.path.basename(sys.argv[0]), "verb": os.environ.get("CNI_COMMAND", "")}
-    return dumps(who | what, indent=0).encode(errors="replace")
-
-
-def _send_kept(channel: _socket.socket) -> None:
+def _sent(channel: _socket.socket, patient: bool = True) -> bool:
+    """Send what is kept, in order, as far as there is room; a message that cannot be sent at all, because nobody
+    listens any more or it is too long, is left out. Whether the last one has gone."""
+    went = False
     while _kept:
-        channel.send(_kept[0])
+        try:
+            channel.send(_kept[0], 0 if patient else _socket.MSG_DONTWAIT)
+            went = True
+        except BlockingIOError:
+            return False
+        except OSError:
+            went = False
         del _kept[0]
-
-
-def _sent_at_once(channel: _socket.socket, message: bytes) -> bool:
-    try:
-        channel.send(message, _socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    return True
+    return went
 
 
 def _channel() -> _socket.socket | None:
