@@ -10,7 +10,7 @@ from cni_plugins.spec.errors import INVALID_CONFIG, INVALID_ENVIRONMENT, CniErro
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _INNER = _ALNUM | frozenset("_.-")
@@ -30,6 +30,11 @@ OURS = (STEPS_FD, LENT_SOCKET)
 def parameters(env: Mapping[str, str]) -> dict[str, str]:
     """What of an environment is the contract's, and may be told: whatever else is called CNI_… is somebody's own."""
     return {key: text for key, text in env.items() if key in PARAMETERS}
+
+
+def inherited(env: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment is neither the contract's nor our own way of lending something."""
+    return {key: text for key, text in env.items() if key not in PARAMETERS and key not in OURS}
 
 
 def _plain(name: str) -> bool:
@@ -88,16 +93,22 @@ def quoted(word: str) -> str:
     return word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "'\\''") + "'"
 
 
+def unquoted(text: str, inside: bool = False) -> Iterator[tuple[str, bool]]:
+    """Each character of `text`, and whether a single quote is open behind it, as a shell reads it. Outside of quotes a
+    backslash takes the next character for what it is: both come as nothing. `inside` is how the text begins."""
+    escaped = False
+    for char in text:
+        if escaped or (char == "\\" and not inside):
+            escaped = not escaped
+            yield "", inside
+        else:
+            inside ^= char == "'"
+            yield char, inside
+
+
 def unfinished(text: str) -> bool:
-    """Whether a single quote is open at the end of `text`, as a shell reads it: outside of quotes a backslash takes
-    the next character for what it is."""
+    """Whether a single quote is open at the end of `text`."""
     if "\\" not in text:
         return text.count("'") % 2 == 1
-    inside = False
-    chars = iter(text)
-    for char in chars:
-        if char == "'":
-            inside = not inside
-        elif char == "\\" and not inside:
-            next(chars, "")
+    *_, (_, inside) = unquoted(text)
     return inside

@@ -21,7 +21,7 @@ import os
 import sys
 
 from cni_plugins.spec.jsontext import dumps
-from cni_plugins.spec.names import unfinished
+from cni_plugins.spec.names import unfinished, unquoted
 from minirt.explain.account import ANSWER, CALL, FACT, PROBLEM, UNDO, Item
 from minirt.terminal import WIDTH, coloured
 from minirt.visible import visible
@@ -124,11 +124,11 @@ class Text:
             lines = [f"{margin}{sign}{first} …'   {count}"]
         else:
             lines = [*broken(first, margin + sign, margin + "    ")]
-        if self._form == FULL and not _is_nft(first):
-            lines += more  # a margin would be part of the word
-        elif self._form == FULL:
+        if self._form == FULL and _is_nft(first):
             inner = margin + "    "
-            lines += [part for line in more for part in broken(line.expandtabs(4), inner, inner + "    ", quoted=True)]
+            more = [part for line in more for part in broken(line.expandtabs(4), inner, inner + "    ", quoted=True)]
+        if self._form == FULL:
+            lines += more  # of a word that is not for nft a margin would be a part
         yield from (self._in("command", line) for line in lines)
 
     def _in(self, style: str, text: str) -> str:
@@ -206,15 +206,11 @@ def _best(cuts: list[tuple[int, bool]], room: int) -> tuple[int, bool]:
 
 def _cuts(command: str, quoted: bool) -> Iterator[tuple[int, bool]]:
     """Behind which characters a command can be broken, and whether that is within a word, of which it is a comma."""
-    nft, named, escaped = quoted or _is_nft(command), False, False
-    for place, char in enumerate(command, 1):
-        if escaped or (char == "\\" and not quoted):
-            escaped = not escaped
-        elif char == "'":
-            quoted = not quoted
-        elif char == '"' and quoted:
+    nft, named = quoted or _is_nft(command), False
+    for place, (char, inside) in enumerate(unquoted(command, quoted), 1):
+        if char == '"' and inside:
             named = not named
-        elif char == " " and not named and (nft or not quoted):
+        elif char == " " and not named and (nft or not inside):
             yield place, False
-        elif char == "," and not quoted:
+        elif char == "," and not inside:
             yield place, True

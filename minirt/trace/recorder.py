@@ -24,7 +24,7 @@ import os
 import time
 
 from cni_plugins.spec.jsontext import JsonError, dumps, loads
-from cni_plugins.spec.names import OURS, PARAMETERS, parameters
+from cni_plugins.spec.names import inherited, parameters
 from minirt import files
 from minirt.cni.call import Answered, Calling
 from minirt.errors import Conflict, KernelRefused, NotFound, because
@@ -41,10 +41,8 @@ FORMAT = 1
 _LONGEST = 4096  # bytes of a trace's first line, and more than it ever has
 _KIND, _REGULAR = 0o170000, 0o100000  # of a file's mode
 _OTHERS = 0o077
-_MOST_LINES, _MOST_TOLD = (
-    1000,
-    1 << 20,
-)  # lines, and bytes, of what plugins tell while one call of the runtime's is made
+# Of what plugins tell while one call of the runtime's is made: lines, and bytes.
+_MOST_LINES, _MOST_TOLD = 1000, 1 << 20
 _MOST_SAID = 1 << 20  # characters of what a plugin prints; no answer has as many
 _NO_ROOM = "its answer is not recorded: plugins told more than a trace keeps of one call"
 
@@ -127,11 +125,11 @@ class Recorder:
         by = self._number(call.by) if call.by else 0
         if call.by and not by:
             return  # the caller's line is not there: the disk was full
-        inherited = sorted(key for key in call.env if key not in PARAMETERS and key not in OURS)
+        others = sorted(inherited(call.env))
         line = (
             {"call": self._calls + 1, "run": self._run, "by": by, "time": timestamp(time.time_ns())}
             | {"command": call.command, "network": call.network, "plugin": call.plugin, "path": call.path}
-            | {"env": parameters(call.env), "inherited": inherited, "stdin": dict(call.config)}
+            | {"env": parameters(call.env), "inherited": others, "stdin": dict(call.config)}
         )
         if by and not self._fits(line):
             self._left_out += 1

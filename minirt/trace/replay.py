@@ -155,7 +155,7 @@ class Replay:
             raise NotFound(f"call {call.number}: no program {path!r} any more", "--plugin PATH names another")
         if call.command != "VERSION" and not isinstance(call.stdin.get("cniVersion"), str):
             raise ConfigError(f"call {call.number}: no version in its configuration", where=self._trace.source)
-        env = {key: text for key, text in os.environ.items() if key not in names.PARAMETERS and key not in names.OURS}
+        env = names.inherited(os.environ)
         env |= {key: self._drawn.get(text, text) for key, text in call.env.items() if key not in names.OURS}
         if netns := call.env.get("CNI_NETNS"):
             env["CNI_NETNS"] = self._spaces.get(netns, netns)
