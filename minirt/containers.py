@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from minirt.child import Child
     from minirt.cni.operations import Cni
     from minirt.explain.account import Account
+    from minirt.explain.remote import Telling
     from minirt.files import Lock
     from minirt.monitor import Report
     from minirt.spec import ContainerSpec
@@ -197,14 +198,9 @@ class Containers(Shelf):
 
     def ended(self, container_id: str, code: int, account: Account | None = None) -> None:
         """For its supervisor: the workload has ended with `code`. `account` is told, unless somebody else has asked."""
-        telling = None
-        for name in os.listdir(self.store.path(container_id, "")):
-            if name.startswith(_TELL):
-                from minirt.explain import remote  # somebody wants to know
-
-                if telling := remote.answer(self.store.path(container_id, name)):
-                    account = telling.account
-                    break
+        telling = self._asker(container_id)
+        if telling is not None:
+            account = telling.account
         self._account = account
         if account is not None:
             self._cni.listen(account.event, account.steps)
@@ -212,6 +208,16 @@ class Containers(Shelf):
             self._finish(self._sandbox(self.store.load(container_id)), code)
             if telling is not None:
                 telling.done()
+
+    def _asker(self, container_id: str) -> Telling | None:
+        """The first of those who want to know of its end that is still there."""
+        places = [name for name in os.listdir(self.store.path(container_id, "")) if name.startswith(_TELL)]
+        if not places:
+            return None
+        from minirt.explain import remote
+
+        answers = (remote.answer(self.store.path(container_id, name)) for name in places)
+        return next((telling for telling in answers if telling is not None), None)
 
     def _finish(self, box: Sandbox, code: int, error: str = "", keep: bool = False) -> None:
         """Take down what is left, and write down how it ended; a --rm container is forgotten, unless `keep`."""

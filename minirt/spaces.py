@@ -70,8 +70,8 @@ def _of(record: Record) -> Iterator[tuple[str, int]]:
 
 
 def identity(path: str) -> int:
-    """The number of the namespace at `path`; 0 when there is none."""
+    """The number of the namespace at `path`; 0 when there is none, or the path can be nobody's."""
     try:
         return os.stat(path).st_ino
-    except OSError:
+    except (OSError, ValueError):
         return 0

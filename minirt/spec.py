@@ -9,7 +9,7 @@ import os
 
 from cni_plugins.spec import names
 from cni_plugins.spec.errors import CniError
-from cni_plugins.spec.ip import parse_address, parse_cidr
+from cni_plugins.spec.ip import bracketed, parse_address, parse_cidr
 from cni_plugins.spec.record import record
 from minirt.errors import UsageError
 
@@ -37,7 +37,7 @@ class Port:
     host_ip: str = ""
 
     def __str__(self) -> str:
-        address = f"[{self.host_ip}]:" if ":" in self.host_ip else f"{self.host_ip}:" if self.host_ip else ""
+        address = f"{bracketed(self.host_ip)}:" if self.host_ip else ""
         return f"{address}{self.host}->{self.container}/{self.protocol}"
 
 

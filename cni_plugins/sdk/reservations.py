@@ -163,14 +163,14 @@ class Store:
     def sifted(self, valid: Collection[Owner]) -> tuple[Reservations, list[str]]:
         """What is held by somebody of `valid`; and the files of all else, to be removed before `learn`."""
         containers = {owner.container_id for owner in valid}
-        found, void = self._read()
-        kept = [
-            (address, owner)
-            for address, owner in found
-            if owner in valid or (not owner.ifname and owner.container_id in containers)
-        ]
-        alive = {address for address, _ in kept}
-        return kept, void + [self.path_of(address) for address, _ in found if address not in alive]
+        found, others = self._read()
+        kept: Reservations = []
+        for address, owner in found:
+            if owner in valid or (not owner.ifname and owner.container_id in containers):
+                kept.append((address, owner))
+            else:
+                others.append(self.path_of(address))
+        return kept, others
 
     def learn(self, reservations: Reservations) -> None:
         """These are all that there are: the index tells of them, then."""
@@ -185,7 +185,7 @@ class Store:
     def _read(self) -> tuple[Reservations, list[str]]:
         """All reservations; and the files that are none: torn ones, and those of an earlier boot."""
         found: Reservations = []
-        void = []
+        void: list[str] = []
         for address in self.taken():
             path = self.path_of(address)
             owner = _owner(read_file(path))

@@ -72,6 +72,11 @@ class Cidr:
         return address.family == self.family and self.first.value <= address.value <= self.last.value
 
 
+def bracketed(address: str) -> str:
+    """The text of an address as it stands before a port: one of IPv6 in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{address}]" if ":" in address else address
+
+
 def parse_address(text: str) -> Address:
     """The address that `text` spells. Raises ValueError with a sentence."""
     family = 6 if ":" in text else 4

@@ -26,8 +26,8 @@ EXIT_CODES = (
 class Option:
     """One option: its spellings, a line of help, and the kind of value, whose key is the first long spelling.
 
-    An OPTIONAL value stands behind `=` or not at all; `usual` is what it is then. Where `bare`, an
-    empty value says something.
+    An OPTIONAL value stands behind `=` or not at all; `usual` is what it is then. Where `bare`, an empty value says
+    something.
     """
 
     names: tuple[str, ...]

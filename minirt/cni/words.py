@@ -51,6 +51,11 @@ def said(command: str, exit_code: int | None, document: Any, problem: str, brief
     return (", " if brief else "; ").join(parts) or "an empty result"
 
 
+def ended(exit_code: int | None) -> str:
+    """How a plugin's process ended: `0`, `signal 9`."""
+    return NOT_RUN if exit_code is None else f"signal {-exit_code}" if exit_code < 0 else str(exit_code)
+
+
 def _wrong(exit_code: int | None, document: Any, problem: str) -> str:
     if isinstance(document, dict) and isinstance(document.get("msg"), str) and "code" in document:
         return f"error {document['code']}: {document['msg']}"

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
+from cni_plugins.spec.ip import bracketed
 from minirt.errors import MinirtError
 from minirt.namespaces import Inside
 from minirt.picture import ruleset
@@ -217,7 +218,7 @@ def _sending(packet: Packet) -> str:
         case "udp":
             return f"bash -c 'echo >/dev/udp/{to}/{packet.port}'"
         case "sctp":
-            return f"socat - SCTP:{f'[{to}]' if packet.six else to}:{packet.port}"
+            return f"socat - SCTP:{bracketed(to)}:{packet.port}"
     return f"ping -c 1 {to}"
 
 

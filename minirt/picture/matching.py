@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cni_plugins.spec.ip import bracketed
+
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58, "sctp": 132}
 _TARGETS = ("MASQUERADE", "DNAT", "SNAT", "REDIRECT", "DROP", "REJECT")  # of iptables, by what nft calls them
 UNKNOWN = object()  # what is asked for, and cannot be told
@@ -44,8 +46,7 @@ class Packet:
     def __str__(self) -> str:
         if not self.port:
             return f"{self.protocol} {self.source} → {self.destination}"
-        to = f"[{self.destination}]" if self.six else self.destination
-        return f"{self.protocol} {self.source} → {to}:{self.port}"
+        return f"{self.protocol} {self.source} → {bracketed(self.destination)}:{self.port}"
 
 
 def _untold(_packet: Packet) -> object:

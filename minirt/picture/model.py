@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
+from cni_plugins.spec.ip import bracketed
 from minirt.picture.kernel import Link, Route, Space
 
 VETH, PARENT, LENT, NOWHERE, ELSEWHERE = "veth", "parent", "lent", "nowhere", "elsewhere"
@@ -68,13 +69,12 @@ class Port:
 
     @property
     def outer(self) -> str:
-        host = f"[{self.address}]:" if ":" in self.address else f"{self.address}:" if self.address else ""
+        host = f"{bracketed(self.address)}:" if self.address else ""
         return f"{host}{self._numbers(self.number)}/{self.protocol}"
 
     @property
     def inside(self) -> str:
-        host = f"[{self.target}]" if ":" in self.target else self.target
-        return f"{host}:{self._numbers(self.inner)}"
+        return f"{bracketed(self.target)}:{self._numbers(self.inner)}"
 
     def _numbers(self, first: int) -> str:
         return f"{first}-{self.until}" if self.until and first == self.number else str(first)

@@ -39,6 +39,7 @@ from minirt.picture.model import (
 )
 from minirt.picture.published import published
 from minirt.picture.ruleset import Ruleset
+from minirt.spaces import identity
 from minirt.spec import HOST, OF_CONTAINER
 from minirt.state import RUNNING, Attached, Record
 
@@ -77,10 +78,7 @@ def one(containers: Sequence[Container], reference: str) -> Container:
 
 def _pinned(name: str) -> int:
     """The namespace that `ip netns` calls so; 0 where there is none."""
-    try:
-        return os.stat(path_of(name)).st_ino if name and "/" not in name else 0
-    except (OSError, ValueError):
-        return 0
+    return identity(path_of(name)) if name and "/" not in name else 0
 
 
 def _guests(records: Sequence[Record], containers: Sequence[Container], network: str) -> Iterator[str]:

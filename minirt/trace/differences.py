@@ -37,7 +37,7 @@ def between(command: str, before: Answer, now: Answer) -> list[Difference]:
     """All differences of two answers to `command`, but the time that it took."""
     found = []
     if before.exit != now.exit:
-        found.append(Difference("exit", _exit(before.exit), _exit(now.exit)))
+        found.append(Difference("exit", words.ended(before.exit), words.ended(now.exit)))
     old, new = before.document, now.document
     said = before.said(command), now.said(command)
     if before.ok is not now.ok or (None in (before.exit, now.exit) and said[0] != said[1]):
@@ -51,10 +51,6 @@ def between(command: str, before: Answer, now: Answer) -> list[Difference]:
     if before.stderr != now.stderr:
         found.append(Difference("stderr", before.stderr, now.stderr))
     return found
-
-
-def _exit(code: int | None) -> str:
-    return words.NOT_RUN if code is None else f"signal {-code}" if code < 0 else str(code)
 
 
 def _values(place: str, old: Any, new: Any) -> Iterator[Difference]:

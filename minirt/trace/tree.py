@@ -133,4 +133,4 @@ def _sections(call: Call) -> Iterator[tuple[str, str]]:
         if text.strip():
             yield title, text
     code = call.answer.exit
-    yield "exit", f"none: {words.NOT_RUN}" if code is None else f"signal {-code}" if code < 0 else str(code)
+    yield "exit", f"{'none: ' if code is None else ''}{words.ended(code)}"
